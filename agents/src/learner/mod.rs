@@ -1,0 +1,10 @@
+//! TD-MPC v1's learner: losses, TD targets, optimiser, slow targets.
+
+mod adam;
+pub mod losses;
+mod parameters;
+mod update;
+
+pub use adam::Adam;
+pub use parameters::{Parameter, ParameterError, move_towards, read_parameters, write_parameters};
+pub use update::{Learner, LearnerState, Losses, Update};

@@ -1,0 +1,17 @@
+//! Learning and planning on tensors: latent world models, planners, the TD-MPC learner and its replay.
+//!
+//! No file, no clock and no simulator is touched here. Vocabulary of all shapes: B batch, E environments,
+//! H horizon, N candidates, D latent, A action, O observation, m complex modes (D = 2m).
+#![warn(missing_docs)]
+
+pub mod agent;
+pub mod config;
+pub mod device;
+pub mod learner;
+pub mod model;
+pub mod ops;
+pub mod planner;
+pub mod replay;
+pub mod rng;
+#[cfg(test)]
+mod test_support;

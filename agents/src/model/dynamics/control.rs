@@ -1,0 +1,75 @@
+//! The control term: how an action pushes the latent.
+
+use super::eigenvalues::Complex;
+use crate::config::{ControlConfig, ControlForm};
+use crate::model::init::{Init, orthogonal};
+use crate::model::mlp::Mlp;
+use crate::ops;
+use crate::rng::Stream;
+use burn::module::Param;
+use burn::prelude::*;
+
+/// c = L̄ [f(a) ⊙ (1 + tanh s(z))]; without a gate c = L̄ f(a).
+#[derive(Module, Debug)]
+pub struct Control {
+    /// f: A → l
+    action_encoder: Mlp,
+    /// L as `[l, 2m]`
+    input: Param<Tensor<2>>,
+    /// s: 2m → l, starting at zero, i.e. at the additive model
+    gate: Option<Mlp>,
+}
+
+impl Control {
+    /// For `latent` = 2m reals and `actions` action dimensions.
+    pub fn new(config: &ControlConfig, latent: usize, actions: usize, stream: &mut Stream, device: &Device) -> Self {
+        let encoded = config.encoded_dim;
+        let sizes: Vec<usize> =
+            [actions].into_iter().chain(config.action_hidden.iter().copied()).chain([encoded]).collect();
+        let action_encoder = Mlp::new(&sizes, Init::Orthogonal, stream, device);
+        let input = orthogonal(encoded, latent, stream);
+        let input = Param::from_data(TensorData::new(input, [encoded, latent]), device);
+        let gate = match config.form {
+            ControlForm::Additive => None,
+            ControlForm::Gated => {
+                Some(Mlp::new(&[latent, config.gate_hidden, encoded], Init::Zero, stream, device))
+            }
+        };
+        Self { action_encoder, input, gate }
+    }
+
+    /// Whether the latent scales the input.
+    pub fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// f(a): `[R, A]` → `[R, l]`.
+    pub fn encode(&self, a: Tensor<2>) -> Tensor<2> {
+        self.action_encoder.forward(a)
+    }
+
+    /// 1 + tanh s(z): `[R, 2m]` → `[R, l]`; `None` without a gate.
+    pub fn gate(&self, z: Tensor<2>) -> Option<Tensor<2>> {
+        self.gate.as_ref().map(|s| ops::tanh(s.forward(z)) + 1.0)
+    }
+
+    /// L̄ = gain · L as a real `[l, 2m]` matrix.
+    pub fn input_matrix(&self, gain: Option<&Complex>) -> Tensor<2> {
+        let input = self.input.val();
+        let Some(gain) = gain else { return input };
+        let m = input.dims()[1] / 2;
+        let (re, im) = (input.clone().narrow(1, 0, m), input.narrow(1, m, m));
+        let (gr, gi) = (gain.re.clone().unsqueeze(), gain.im.clone().unsqueeze());
+        let real = re.clone() * gr.clone() - im.clone() * gi.clone();
+        Tensor::cat(vec![real, re * gi + im * gr], 1)
+    }
+}
+
+#[cfg(test)]
+impl Control {
+    /// Gives the gate's last layer weights, which start at zero.
+    pub(super) fn open_gate(&mut self, stream: &mut Stream) {
+        let gate = self.gate.as_mut().expect("a gated control");
+        gate.set_last(stream);
+    }
+}

@@ -1,0 +1,73 @@
+//! Plain and critic networks.
+
+use super::init::{Init, linear};
+use crate::ops;
+use crate::rng::Stream;
+use burn::module::Param;
+use burn::nn::Linear;
+use burn::prelude::*;
+
+/// Linear layers with ELU between them; the output is linear.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+}
+
+impl Mlp {
+    /// Layers `sizes[0] → sizes[1] → …`; `last` initialises the final one.
+    pub fn new(sizes: &[usize], last: Init, stream: &mut Stream, device: &Device) -> Self {
+        let count = sizes.len() - 1;
+        let layer = |i: usize| if i + 1 == count { last } else { Init::Orthogonal };
+        let layers = (0..count).map(|i| linear(sizes[i], sizes[i + 1], layer(i), stream, device)).collect();
+        Self { layers }
+    }
+
+    /// `[R, sizes[0]]` → `[R, sizes[last]]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let (last, hidden) = self.layers.split_last().expect("an MLP has at least one layer");
+        let x = hidden.iter().fold(x, |x, layer| ops::elu(layer.forward(x)));
+        last.forward(x)
+    }
+}
+
+/// One Q function of TD-MPC v1: Linear, LayerNorm, tanh, Linear, ELU, Linear (starting at zero).
+#[derive(Module, Debug)]
+pub struct Critic {
+    input: Linear,
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+    tail: Mlp,
+}
+
+impl Critic {
+    /// Q(z, a) over the concatenation of `inputs` numbers.
+    pub fn new(inputs: usize, hidden: usize, stream: &mut Stream, device: &Device) -> Self {
+        Self {
+            input: linear(inputs, hidden, Init::Orthogonal, stream, device),
+            gamma: Param::from_data(TensorData::new(vec![1f32; hidden], [hidden]), device),
+            beta: Param::from_data(TensorData::new(vec![0f32; hidden], [hidden]), device),
+            tail: Mlp::new(&[hidden, hidden, 1], Init::Zero, stream, device),
+        }
+    }
+
+    /// `[R, D + A]` → `[R, 1]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.tail.forward(ops::layer_norm_tanh(self.input.forward(x), self.gamma.val(), self.beta.val()))
+    }
+}
+
+#[cfg(test)]
+impl Mlp {
+    /// All layers orthogonal.
+    pub(crate) fn orthogonal(sizes: &[usize], stream: &mut Stream, device: &Device) -> Self {
+        Self::new(sizes, Init::Orthogonal, stream, device)
+    }
+
+    /// Replaces the last layer's weights by random orthogonal ones.
+    pub(crate) fn set_last(&mut self, stream: &mut Stream) {
+        let last = self.layers.last_mut().expect("an MLP has at least one layer");
+        let [inputs, outputs] = last.weight.dims();
+        let device = last.weight.device();
+        *last = linear(inputs, outputs, Init::Orthogonal, stream, &device);
+    }
+}

@@ -1,0 +1,9 @@
+//! Networks: encoder, latent dynamics, heads.
+
+pub mod dynamics;
+mod init;
+mod mlp;
+mod world;
+
+pub use mlp::{Critic, Mlp};
+pub use world::World;

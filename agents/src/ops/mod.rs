@@ -1,0 +1,31 @@
+//! Our fused operations. Each has a plain-tensor reference (used on devices without a kernel, and by the tests)
+//! and a hand-written backward pass checked against it.
+
+mod activation;
+mod adam;
+mod convolution;
+
+mod flex;
+mod normalization;
+mod recurrence;
+#[cfg(feature = "cuda")]
+mod recurrence_cuda;
+pub(crate) mod simd;
+
+pub use activation::{elu, tanh};
+pub use adam::{AdamStep, adam_step};
+pub use normalization::layer_norm_tanh;
+pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};
+
+use burn::backend::DispatchDevice;
+use burn::prelude::*;
+
+/// The CPU device `flex`, with or without autodiff: the device our element-wise kernels are written for.
+fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    match x.device().as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
+        #[allow(unreachable_patterns)]
+        _ => false,
+    }
+}

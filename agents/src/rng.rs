@@ -1,0 +1,109 @@
+//! Named random streams whose position can be saved: training resumes bit by bit.
+//!
+//! Burn's own generators are one global state behind a lock; concurrent users would interleave. All random
+//! numbers are drawn here on the host and uploaded, so that they are also the same on every device.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
+
+/// One random stream (ChaCha8). Streams of one seed with different names are independent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Position", from = "Position")]
+pub struct Stream(ChaCha8Rng);
+
+/// What is saved of a [`Stream`].
+#[derive(Serialize, Deserialize)]
+struct Position {
+    key: [u8; 32],
+    stream: u64,
+    word: u64,
+}
+
+impl From<Stream> for Position {
+    fn from(Stream(rng): Stream) -> Self {
+        // 2^64 words are never drawn; formats without 128-bit integers can hold this
+        Self { key: rng.get_seed(), stream: rng.get_stream(), word: rng.get_word_pos() as u64 }
+    }
+}
+
+impl From<Position> for Stream {
+    fn from(p: Position) -> Self {
+        let mut rng = ChaCha8Rng::from_seed(p.key);
+        rng.set_stream(p.stream);
+        rng.set_word_pos(p.word.into());
+        Self(rng)
+    }
+}
+
+impl Stream {
+    /// The stream called `name` of a run with this seed.
+    pub fn new(seed: u64, name: &str) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // FNV-1a: stable across versions and platforms, unlike std's hasher
+        let fnv = |hash: u64, byte: u8| (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3);
+        rng.set_stream(name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv));
+        Self(rng)
+    }
+
+    /// `n` standard normal numbers.
+    pub fn normal(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.0.sample::<f32, _>(StandardNormal)).collect()
+    }
+
+    /// `n` normal numbers of standard deviation `std`, clipped at ±0.3: the policy noise of TD-MPC v1.
+    pub fn clipped_normal(&mut self, n: usize, std: f64) -> Vec<f32> {
+        let mut noise = self.normal(n);
+        noise.iter_mut().for_each(|x| *x = (*x * std as f32).clamp(-0.3, 0.3));
+        noise
+    }
+
+    /// `n` numbers uniform in [low, high).
+    pub fn uniform(&mut self, n: usize, low: f32, high: f32) -> Vec<f32> {
+        (0..n).map(|_| low + (high - low) * self.0.random::<f32>()).collect()
+    }
+
+    /// One number uniform in [0, 1), with 53 random bits.
+    pub fn unit(&mut self) -> f64 {
+        self.0.random()
+    }
+
+    /// A random seed for something else.
+    pub fn seed(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_seeds_give_different_numbers_and_repeats_equal_ones() {
+        let draw = |seed, name| Stream::new(seed, name).normal(8);
+        assert_eq!(draw(1, "noise"), draw(1, "noise"));
+        assert_ne!(draw(1, "noise"), draw(1, "replay"));
+        assert_ne!(draw(1, "noise"), draw(2, "noise"));
+    }
+
+    #[test]
+    fn a_restored_stream_continues_where_the_saved_one_stopped() {
+        let mut stream = Stream::new(3, "noise");
+        stream.normal(1001); // an odd position inside a block
+        let mut restored = Stream::from(Position::from(stream.clone()));
+        assert_eq!(stream.uniform(100, -1.0, 1.0), restored.uniform(100, -1.0, 1.0));
+        assert_eq!(stream.seed(), restored.seed());
+    }
+
+    #[test]
+    fn moments_are_those_of_the_distribution() {
+        let x = Stream::new(1, "x").normal(100_000);
+        let mean = x.iter().sum::<f32>() / 1e5;
+        let variance = x.iter().map(|x| x * x).sum::<f32>() / 1e5;
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02);
+        let u = Stream::new(1, "x").uniform(100_000, -1.0, 1.0);
+        assert!(u.iter().all(|u| (-1.0..1.0).contains(u)));
+        assert!((u.iter().sum::<f32>() / 1e5).abs() < 0.02);
+    }
+}

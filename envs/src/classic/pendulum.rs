@@ -1,0 +1,85 @@
+//! Gymnasium's Pendulum-v1: swing up and hold a rod with a motor too weak to lift it at once.
+use std::f64::consts::{PI, TAU};
+
+use crate::{
+    End, Env, Error, Spec, State, Step,
+    env::{check_state, fill},
+    random::Random,
+    registry::Entry,
+};
+
+/// Seconds per step.
+const TIMESTEP: f64 = 0.05;
+/// m/s²
+const GRAVITY: f64 = 10.0;
+/// kg
+const MASS: f64 = 1.0;
+/// m
+const LENGTH: f64 = 1.0;
+/// rad/s
+const MAX_SPEED: f64 = 8.0;
+/// N·m
+const MAX_TORQUE: f64 = 2.0;
+
+/// Observes (cos θ, sin θ, θ̇), θ = 0 upright; is driven by a torque in N·m; pays -(θ² + 0.1 θ̇² + 0.001 u²)
+/// of the state before the step, θ in [-π, π). Unlike Gymnasium's, the observation is not rounded to `f32`.
+pub(crate) struct Pendulum {
+    spec: Spec,
+    /// θ in radians, not wrapped.
+    angle: f64,
+    /// θ̇ in rad/s.
+    velocity: f64,
+}
+
+impl Pendulum {
+    /// The pendulum, called as `entry` says.
+    pub(crate) fn new(entry: &Entry) -> Self {
+        let spec = entry.spec(3, (vec![-MAX_TORQUE], vec![MAX_TORQUE]), Some((1, 1)));
+        Self { spec, angle: 0.0, velocity: 0.0 }
+    }
+
+    fn start(&mut self, angle: f64, velocity: f64, observation: &mut [f64]) {
+        (self.angle, self.velocity) = (angle, velocity);
+        self.observe(observation);
+    }
+
+    fn observe(&self, observation: &mut [f64]) {
+        fill(observation, [self.angle.cos(), self.angle.sin(), self.velocity]);
+    }
+}
+
+impl Env for Pendulum {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// θ uniform in [-π, π), θ̇ uniform in [-1, 1).
+    fn reset(&mut self, seed: u64, observation: &mut [f64]) {
+        let mut random = Random::from_seed(seed);
+        self.start(random.uniform(-PI, PI), random.uniform(-1.0, 1.0), observation);
+    }
+
+    fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
+        let &[torque] = action else { panic!("the pendulum has one actuator, not {}", action.len()) };
+        let torque = torque.clamp(-MAX_TORQUE, MAX_TORQUE);
+        let wrapped = (self.angle + PI).rem_euclid(TAU) - PI;
+        let cost = wrapped.powi(2) + 0.1 * self.velocity.powi(2) + 0.001 * torque.powi(2);
+
+        let gravity = 3.0 * GRAVITY / (2.0 * LENGTH) * self.angle.sin();
+        let acceleration = gravity + 3.0 / (MASS * LENGTH.powi(2)) * torque;
+        self.velocity = (self.velocity + acceleration * TIMESTEP).clamp(-MAX_SPEED, MAX_SPEED);
+        self.angle += self.velocity * TIMESTEP;
+        self.observe(observation);
+        Step { reward: -cost, end: End::Running }
+    }
+
+    fn state(&self) -> Option<State> {
+        Some(State { qpos: vec![self.angle], qvel: vec![self.velocity] })
+    }
+
+    fn set_state(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) -> Result<(), Error> {
+        check_state(&self.spec, qpos, qvel)?;
+        self.start(qpos[0], qvel[0], observation);
+        Ok(())
+    }
+}

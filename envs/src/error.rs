@@ -1,0 +1,89 @@
+//! What can go wrong with an environment, as sentences for a user.
+use std::path::PathBuf;
+
+/// An environment could not be made or put into a state.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is not in the registry.
+    #[error(
+        "there is no environment called `{name}`; the nearest names are {}; `td-koopman envs` lists them all",
+        .nearest.join(", ")
+    )]
+    UnknownEnv {
+        /// The name asked for.
+        name: String,
+        /// The most similar registered names, best first.
+        nearest: Vec<&'static str>,
+    },
+    /// The MuJoCo library that the program loaded is not the one its bindings were made for.
+    #[error(
+        "the program was built for MuJoCo {expected} but loaded MuJoCo {found}, whose data structures differ; \
+         look for an older or newer libmujoco.so in LD_LIBRARY_PATH, beside the program or in \
+         MUJOCO_DYNAMIC_LINK_DIR, and rebuild with the pinned one"
+    )]
+    LibraryVersion {
+        /// The version of the bindings.
+        expected: &'static str,
+        /// What the library says it is.
+        found: String,
+    },
+    /// A model file is in none of the places where models are looked for.
+    #[error(
+        "the model {} was not found in {}; set TD_KOOPMAN_MUJOCO_DIR to the directory that holds gymnasium/ and \
+         dm_control/, put these two folders beside the program, or build again to fetch them",
+        .file.display(),
+        .looked_in.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    ModelMissing {
+        /// The file, relative to the model directory.
+        file: PathBuf,
+        /// The directories that were tried.
+        looked_in: Vec<PathBuf>,
+    },
+    /// MuJoCo does not accept a model file.
+    #[error(
+        "MuJoCo could not load the model {}: {message}; it may be damaged or of another release, remove the \
+         directory and build again",
+        .file.display()
+    )]
+    ModelInvalid {
+        /// The file.
+        file: PathBuf,
+        /// What MuJoCo said.
+        message: String,
+    },
+    /// A model lacks a part that its task reads.
+    #[error(
+        "the model has no {kind} called `{name}`; its file is not the one of the pinned release, remove the model \
+         directory and build again"
+    )]
+    PartMissing {
+        /// The sort of part: body, site, sensor, …
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A state has the wrong number of entries.
+    #[error(
+        "the environment `{env}` has a state of {expected_qpos} positions and {expected_qvel} velocities, but was \
+         given {qpos} and {qvel}"
+    )]
+    StateSize {
+        /// The environment.
+        env: String,
+        /// Positions it has.
+        expected_qpos: usize,
+        /// Velocities it has.
+        expected_qvel: usize,
+        /// Positions given.
+        qpos: usize,
+        /// Velocities given.
+        qvel: usize,
+    },
+    /// The environment has no state that can be set.
+    #[error("the environment `{env}` cannot be put into a chosen state; start it with a seed instead")]
+    NoState {
+        /// The environment.
+        env: String,
+    },
+}

@@ -1,0 +1,32 @@
+//! Continuous-control environments on plain `f64` slices: Gymnasium v5 and DeepMind Control Suite tasks on
+//! the real MuJoCo 3.17, and two classic ones that need no simulator.
+//!
+//! [`registry::make`] turns a name into an environment; [`Env`] is what it can do; [`wrappers`] change
+//! its clock and its units. Everything here is deterministic: the seed given to `reset` decides an episode
+//! bit for bit.
+//!
+//! # Adding an environment
+//!
+//! 1. On MuJoCo: one file in `gym/` or `dmc/` with a type that implements the `Task` of that folder:
+//!    observation, reward, termination, reset, nothing else. Look names up once, when it is made.
+//! 2. Without MuJoCo: one file in `classic/` that implements [`Env`], of which only `spec`, `reset` and
+//!    `step` are required. Draw everything random from a generator made from the seed.
+//! 3. Leave the time limit, the action repeat and the action scaling to [`wrappers`].
+//! 4. Add one line to the table in `registry.rs`: names, episode length, action repeat, constructor.
+//! 5. Record the original: a line in `scripts/record_reference.py`, run it, a line in `tests/parity.rs`.
+//!    Where random actions leave the reward at zero, add a chosen state that does not, to the same two files.
+//! 6. A new model file must be one that `envs/mujoco/provision.py` keeps.
+#![warn(missing_docs)]
+
+pub mod classic;
+mod dmc;
+mod env;
+mod error;
+mod gym;
+mod mujoco;
+mod random;
+pub mod registry;
+pub mod wrappers;
+
+pub use env::{End, Env, Source, Spec, State, Step};
+pub use error::Error;

@@ -1,0 +1,79 @@
+//! Where the model files are, and loading them.
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use mujoco_rs::prelude::{MjModel, MjSpec};
+
+use super::check_library;
+use crate::Error;
+
+/// Loads a model; `file` is relative to the model directory, e.g. `gymnasium/hopper.xml`.
+pub(crate) fn load_model(file: &str) -> Result<MjModel, Error> {
+    check_library()?;
+    let path = find(file)?;
+    MjModel::from_xml(&path).map_err(|error| model_error(&path, &error))
+}
+
+/// Loads a model for editing. Returns its path too, for the messages of what follows.
+pub(crate) fn load_spec(file: &str) -> Result<(MjSpec, PathBuf), Error> {
+    check_library()?;
+    let path = find(file)?;
+    let spec = MjSpec::from_xml(&path).map_err(|error| model_error(&path, &error))?;
+    Ok((spec, path))
+}
+
+/// What MuJoCo said about a model file, on one line.
+pub(crate) fn model_error(file: &Path, error: &dyn std::error::Error) -> Error {
+    let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::ModelInvalid { file: file.to_path_buf(), message }
+}
+
+fn find(file: &str) -> Result<PathBuf, Error> {
+    let beside = env::current_exe().ok().and_then(|program| Some(program.parent()?.to_path_buf()));
+    find_in(file, candidates(env::var_os("TD_KOOPMAN_MUJOCO_DIR").map(PathBuf::from), beside))
+}
+
+/// The user's directory alone when there is one, because its models are wanted and no others; else beside the
+/// program, for a bundle that was copied here; else where the build put them.
+fn candidates(users: Option<PathBuf>, beside_the_program: Option<PathBuf>) -> Vec<PathBuf> {
+    match users {
+        Some(dir) => vec![dir],
+        None => beside_the_program.into_iter().chain([env!("TD_KOOPMAN_MUJOCO_DIR").into()]).collect(),
+    }
+}
+
+fn find_in(file: &str, looked_in: Vec<PathBuf>) -> Result<PathBuf, Error> {
+    match looked_in.iter().map(|dir| dir.join(file)).find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => Err(Error::ModelMissing { file: file.into(), looked_in }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUILT: &str = env!("TD_KOOPMAN_MUJOCO_DIR");
+
+    #[test]
+    fn the_users_directory_wins_then_the_programs_then_the_builds() {
+        let (users, program) = (PathBuf::from("/users"), PathBuf::from("/program"));
+        assert_eq!(candidates(Some(users.clone()), Some(program.clone())), [users]);
+        assert_eq!(candidates(None, Some(program.clone())), [program, BUILT.into()]);
+    }
+
+    #[test]
+    fn a_missing_model_names_every_place() {
+        let error = find_in("gymnasium/no.xml", vec!["/one".into(), BUILT.into()]).unwrap_err().to_string();
+        assert!(error.contains("gymnasium/no.xml was not found in /one, /"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_model_is_named_with_what_mujoco_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("mujoco/requirements.txt");
+        let error = model_error(&path, &MjModel::from_xml(&path).unwrap_err()).to_string();
+        assert!(error.contains("requirements.txt: "), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! The command line.
+
+use crate::config::{Layer, Preset, RunConfig, resolve};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  td-koopman --env halfcheetah                       train the default Koopman agent; run it again to go on
+  td-koopman --env cheetah-run --dynamics mlp        the same with TD-MPC's MLP dynamics
+  td-koopman --env cheetah-run --preset paper        TD-MPC v1's published sizes
+  td-koopman --env walker-walk --set planner.num_samples=256 --set learner.rho=0.7
+  td-koopman eval runs/halfcheetah-koopman-seed1     seeded episodes of a trained agent
+  td-koopman envs                                    what there is to train on";
+
+/// Model-based planning agents with a Koopman latent, on real MuJoCo.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do; training if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of training.
+    #[command(flatten)]
+    pub train: TrainArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an agent (the default command)
+    #[command(after_help = EXAMPLES)]
+    Train(TrainArgs),
+    /// Play seeded episodes with a trained agent, without exploration noise
+    Eval(EvalArgs),
+    /// List the environments
+    Envs,
+}
+
+/// Flags of training.
+#[derive(Args, Debug, Default)]
+pub struct TrainArgs {
+    /// Environment, by its short or official name (see `td-koopman envs`)
+    #[arg(long)]
+    pub env: Option<String>,
+    /// Latent dynamics: koopman or mlp
+    #[arg(long)]
+    pub dynamics: Option<String>,
+    /// Planner: mppi or cem
+    #[arg(long)]
+    pub planner: Option<String>,
+    /// Sizes and schedules
+    #[arg(long, value_enum)]
+    pub preset: Option<Preset>,
+    /// Environment steps to train for
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Seed of everything random
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// flex (CPU), ndarray (CPU) or cuda[:index]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Run folder [default: runs/<env>-<dynamics>-seed<seed>]
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// TOML file with changed keys; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Change one key, e.g. planner.num_samples=256 (all keys: configs/default.toml); may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Flags of evaluation.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Folder of the run whose newest checkpoint is played
+    pub run: PathBuf,
+    /// Number of episodes
+    #[arg(long, default_value_t = 10)]
+    pub episodes: u64,
+    /// Seed of the episodes
+    #[arg(long, default_value_t = 1000)]
+    pub seed: u64,
+    /// Write every environment step to this CSV file, for replay elsewhere (scripts/replay_trace.py)
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// flex (CPU), ndarray (CPU) or cuda[:index]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Change one key, e.g. planner.num_samples=512; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl TrainArgs {
+    /// The configuration: defaults ← preset ← files ← --set ← flags.
+    pub fn resolve(&self) -> Result<RunConfig> {
+        let mut layers = vec![self.preset.unwrap_or(Preset::Small).layer()];
+        for file in &self.config {
+            layers.push(Layer::file(file)?);
+        }
+        layers.extend(settings(&self.set)?);
+        let mut flag = |name: &str, key: &str, value: Option<toml::Value>| {
+            layers.extend(value.map(|value| Layer::key(&format!("--{name}"), key, value)));
+        };
+        flag("env", "env", self.env.clone().map(Into::into));
+        flag("dynamics", "model.dynamics", self.dynamics.clone().map(Into::into));
+        flag("planner", "planner.kind", self.planner.clone().map(Into::into));
+        flag("steps", "steps", self.steps.map(|n| (n as i64).into()));
+        flag("seed", "seed", self.seed.map(|n| (n as i64).into()));
+        flag("device", "device", self.device.clone().map(Into::into));
+        Ok(resolve(&layers)?)
+    }
+
+    /// Where the run lives.
+    pub fn folder(&self, config: &RunConfig) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| {
+            let env = config.env.to_lowercase().replace(['/', ':'], "-");
+            PathBuf::from("runs").join(format!("{env}-{}-seed{}", config.variant(), config.seed))
+        })
+    }
+}
+
+/// The layers of repeated `--set key=value`.
+pub fn settings(set: &[String]) -> Result<Vec<Layer>> {
+    Ok(set.iter().map(|s| Layer::setting(s)).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn train(line: &str) -> Result<(RunConfig, PathBuf)> {
+        let cli = Cli::try_parse_from(["td-koopman"].into_iter().chain(line.split_whitespace()))?;
+        let config = cli.train.resolve()?;
+        let folder = cli.train.folder(&config);
+        Ok((config, folder))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win_over_settings_and_the_folder_tells_the_run() {
+        let (config, folder) = train("--env dmc/cheetah-run --dynamics mlp --seed 3 --set seed=7 --steps 9").unwrap();
+        assert_eq!((config.seed, config.steps, config.learner.batch_size), (3, 9, 256));
+        assert_eq!(folder, PathBuf::from("runs/dmc-cheetah-run-mlp-seed3"));
+        assert_eq!(train("--env x --preset paper").unwrap().0.learner.batch_size, 512);
+        assert_eq!(train("--env x --out here").unwrap().1, PathBuf::from("here"));
+    }
+
+    #[test]
+    fn a_wrong_flag_value_names_the_flag() {
+        let error = train("--env x --dynamics koopmann").unwrap_err().to_string();
+        assert!(error.contains("`model.dynamics = \"koopmann\"` in --dynamics"), "{error}");
+    }
+}

@@ -1,0 +1,291 @@
+//! The configuration of a run: typed, complete, validated, saved with the run.
+
+mod layers;
+
+pub use layers::{Layer, resolve};
+
+use serde::{Deserialize, Serialize};
+use td_koopman_agents::config::{
+    AgentConfig, DynamicsKind, LearnerConfig, ModelConfig, PlannerConfig, PlannerKind, ReplayConfig,
+};
+use thiserror::Error;
+
+/// The defaults: every key there is.
+const DEFAULT: &str = include_str!("../../configs/default.toml");
+const SMALL: &str = include_str!("../../configs/preset/small.toml");
+const PAPER: &str = include_str!("../../configs/preset/paper.toml");
+
+/// A configuration that cannot be used; the message names the key, its value and where it was set.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// A named set of changes to the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// Learns within minutes on one CPU core.
+    Small,
+    /// TD-MPC v1's published settings.
+    Paper,
+}
+
+impl Preset {
+    /// The layer of this preset.
+    pub fn layer(self) -> Layer {
+        let (name, text) = match self {
+            Preset::Small => ("configs/preset/small.toml", SMALL),
+            Preset::Paper => ("configs/preset/paper.toml", PAPER),
+        };
+        Layer::built_in(name, text)
+    }
+}
+
+/// Everything that defines a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Environment name.
+    pub env: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Environment steps to train for.
+    pub steps: u64,
+    /// Device name.
+    pub device: String,
+    /// CPU threads; 0 for one per core.
+    pub threads: usize,
+    /// The training loop.
+    pub train: TrainConfig,
+    /// Evaluations during training.
+    pub evaluation: EvaluationConfig,
+    /// Networks and latent dynamics.
+    pub model: ModelConfig,
+    /// Losses and optimisation.
+    pub learner: LearnerConfig,
+    /// Prioritised replay.
+    pub replay: ReplayConfig,
+    /// Planning.
+    pub planner: PlannerConfig,
+}
+
+/// The training loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Environment steps per decision; 0 for the task's published one.
+    pub action_repeat: usize,
+    /// Decisions with uniformly random actions before the first update.
+    pub seed_decisions: u64,
+    /// Updates per decision.
+    pub updates_per_decision: f64,
+    /// When updates happen.
+    pub update_cadence: Cadence,
+    /// Wall-clock seconds between checkpoints.
+    pub checkpoint_seconds: f64,
+}
+
+/// When updates happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cadence {
+    /// All updates of an episode after it (TD-MPC v1).
+    Episode,
+    /// After each decision (TD-MPC2).
+    Decision,
+}
+
+/// Evaluations during training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Environment steps between evaluations.
+    pub every: u64,
+    /// Episodes per evaluation.
+    pub episodes: u64,
+}
+
+impl RunConfig {
+    /// The part that defines the agent.
+    pub fn agent(&self) -> AgentConfig {
+        AgentConfig {
+            model: self.model.clone(),
+            learner: self.learner.clone(),
+            replay: self.replay.clone(),
+            planner: self.planner.clone(),
+        }
+    }
+
+    /// As TOML, for saving.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a configuration is plain numbers, strings and tables")
+    }
+
+    /// Reads a saved, complete configuration.
+    pub fn from_toml(text: &str, source: &str) -> Result<Self, ConfigError> {
+        resolve(&[Layer::parse(source, text)?])
+    }
+
+    /// Values that are of the right type but make no sense.
+    fn validate(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("steps", self.steps),
+            ("evaluation.every", self.evaluation.every),
+            ("evaluation.episodes", self.evaluation.episodes),
+            ("model.latent_dim", self.model.latent_dim as u64),
+            ("model.hidden_dim", self.model.hidden_dim as u64),
+            ("model.koopman.control.encoded_dim", self.model.koopman.control.encoded_dim as u64),
+            ("model.koopman.control.gate_hidden", self.model.koopman.control.gate_hidden as u64),
+            ("learner.batch_size", self.learner.batch_size as u64),
+            ("learner.horizon", self.learner.horizon as u64),
+            ("learner.target_every", self.learner.target_every),
+            ("planner.num_samples", self.planner.num_samples as u64),
+            ("planner.num_elites", self.planner.num_elites as u64),
+            ("planner.iterations", self.planner.iterations as u64),
+        ];
+        for (key, value) in positive {
+            require(value > 0, key, value, "must be at least 1")?;
+        }
+        let widths = [
+            ("model.encoder_hidden", &self.model.encoder_hidden),
+            ("model.koopman.control.action_hidden", &self.model.koopman.control.action_hidden),
+        ];
+        for (key, widths) in widths {
+            require(!widths.contains(&0), key, format!("{widths:?}"), "must not contain a layer of width 0")?;
+        }
+        let not_negative = [
+            ("train.updates_per_decision", self.train.updates_per_decision),
+            ("train.checkpoint_seconds", self.train.checkpoint_seconds),
+            ("learner.learning_rate", self.learner.learning_rate),
+            ("learner.policy_learning_rate", self.learner.policy_learning_rate),
+            ("learner.adam_epsilon", self.learner.adam_epsilon),
+            ("learner.policy_std", self.learner.policy_std),
+            ("replay.priority_exponent", self.replay.priority_exponent),
+            ("replay.importance_exponent", self.replay.importance_exponent),
+            ("planner.policy_fraction", self.planner.policy_fraction),
+            ("planner.temperature", self.planner.temperature),
+            ("planner.min_std.start", self.planner.min_std.start),
+            ("planner.min_std.end", self.planner.min_std.end),
+        ];
+        for (key, value) in not_negative {
+            require(value >= 0.0 && value.is_finite(), key, value, "must be a number of at least 0")?;
+        }
+        let shares = [
+            ("learner.discount", self.learner.discount),
+            ("learner.rho", self.learner.rho),
+            ("learner.target_rate", self.learner.target_rate),
+            ("planner.momentum", self.planner.momentum),
+        ];
+        for (key, value) in shares {
+            require((0.0..=1.0).contains(&value), key, value, "must lie between 0 and 1")?;
+        }
+        require(
+            self.learner.max_gradient_norm > 0.0,
+            "learner.max_gradient_norm",
+            self.learner.max_gradient_norm,
+            "must be positive",
+        )?;
+        require(self.planner.init_std > 0.0, "planner.init_std", self.planner.init_std, "must be positive")?;
+        for (key, h) in
+            [("planner.horizon.start", &self.planner.horizon.start), ("planner.horizon.end", &self.planner.horizon.end)]
+        {
+            require((1.0..=1e4).contains(h), key, h, "must lie between 1 and 10000")?;
+        }
+        self.validate_koopman()?;
+        let candidates = self.planner.num_samples + self.planner.policy_sequences();
+        require(
+            self.planner.num_elites <= candidates,
+            "planner.num_elites",
+            self.planner.num_elites,
+            &format!("must not exceed the {candidates} candidates of an iteration"),
+        )
+    }
+
+    fn validate_koopman(&self) -> Result<(), ConfigError> {
+        if self.model.dynamics != DynamicsKind::Koopman {
+            return Ok(());
+        }
+        let e = &self.model.koopman.eigenvalues;
+        require(
+            self.model.latent_dim.is_multiple_of(2),
+            "model.latent_dim",
+            self.model.latent_dim,
+            "must be even: a complex mode takes two real numbers",
+        )?;
+        let [low, high] = e.mu_bounds;
+        require(low < high, "model.koopman.eigenvalues.mu_bounds", format!("{:?}", e.mu_bounds), "must ascend")?;
+        let [first, last] = e.dt_range;
+        require(
+            0.0 < first && first <= last && last.is_finite(),
+            "model.koopman.eigenvalues.dt_range",
+            format!("{:?}", e.dt_range),
+            "must be two ascending positive numbers",
+        )
+    }
+
+    /// A short name of the variant, for folders and legends.
+    pub fn variant(&self) -> &'static str {
+        match self.model.dynamics {
+            DynamicsKind::Koopman => "koopman",
+            DynamicsKind::Mlp => "mlp",
+        }
+    }
+
+    /// A short name of the planner.
+    pub fn planner_name(&self) -> &'static str {
+        match self.planner.kind {
+            PlannerKind::Mppi => "mppi",
+            PlannerKind::Cem => "cem",
+        }
+    }
+}
+
+fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError(format!("`{key} = {value}` {rule}"))) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The defaults with some keys set.
+    pub(crate) fn with(settings: &[&str]) -> Result<RunConfig, ConfigError> {
+        let set = settings.iter().map(|s| Layer::setting(s)).collect::<Result<Vec<_>, _>>()?;
+        resolve(&[vec![Preset::Small.layer()], set].concat())
+    }
+
+    #[test]
+    fn both_presets_resolve_and_survive_saving() {
+        for preset in [Preset::Small, Preset::Paper] {
+            let config = resolve(&[preset.layer()]).unwrap();
+            assert_eq!(RunConfig::from_toml(&config.to_toml(), "saved").unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn the_paper_preset_is_tdmpc_v1() {
+        let paper = resolve(&[Preset::Paper.layer()]).unwrap();
+        let (l, p) = (&paper.learner, &paper.planner);
+        assert_eq!((l.batch_size, l.horizon, l.rho, l.consistency_coef), (512, 5, 0.5, 2.0));
+        assert_eq!((p.num_samples, p.num_elites, p.iterations, p.temperature), (512, 64, 6, 0.5));
+        assert_eq!((paper.model.latent_dim, paper.model.hidden_dim), (50, 512));
+        assert_eq!((paper.train.seed_decisions, p.horizon.decisions), (5000, 25_000));
+    }
+
+    #[test]
+    fn senseless_values_are_refused_by_key_and_value() {
+        for (setting, rule) in [
+            ("model.latent_dim=51", "must be even"),
+            ("planner.num_elites=500", "candidates"),
+            ("learner.discount=1.5", "between 0 and 1"),
+            ("planner.iterations=0", "at least 1"),
+            ("model.encoder_hidden=[0]", "width 0"),
+            ("learner.learning_rate=nan", "number"),
+            ("model.koopman.eigenvalues.dt_range=[1e-2, 1e-3]", "ascending"),
+        ] {
+            let error = with(&[setting]).unwrap_err().to_string();
+            let key = setting.split('=').next().unwrap();
+            assert!(error.contains(key) && error.contains(rule), "{setting}: {error}");
+        }
+        assert!(with(&["model.latent_dim=51", "model.dynamics=mlp"]).is_ok());
+    }
+}

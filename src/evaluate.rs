@@ -1,0 +1,100 @@
+//! Seeded episodes without exploration noise.
+
+use crate::task::Task;
+use std::sync::atomic::{AtomicBool, Ordering};
+use td_koopman_agents::agent::{Agent, Schedule};
+use td_koopman_agents::planner::{Mode, Plan};
+use td_koopman_agents::rng::Stream;
+use td_koopman_envs::End;
+
+/// Returns of some episodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Undiscounted return of each episode.
+    pub returns: Vec<f64>,
+    /// Decisions of each episode.
+    pub lengths: Vec<u64>,
+}
+
+impl Scores {
+    /// Mean return.
+    pub fn mean(&self) -> f64 {
+        self.returns.iter().sum::<f64>() / self.returns.len() as f64
+    }
+
+    /// Standard deviation of the returns (of these episodes, not an estimate for others: divided by n).
+    pub fn sd(&self) -> f64 {
+        let mean = self.mean();
+        (self.returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / self.returns.len() as f64).sqrt()
+    }
+}
+
+/// Plays `episodes` episodes; `None` if `stop` was raised meanwhile. Episode i depends on `seed` and i only, so that an
+/// evaluation repeats bit by bit and a longer one begins with the shorter one.
+pub fn evaluate(
+    agent: &Agent,
+    task: &mut Task,
+    schedule: Schedule,
+    episodes: u64,
+    seed: u64,
+    stop: &AtomicBool,
+    mut after_episode: impl FnMut(&Scores),
+) -> Option<Scores> {
+    let mut scores = Scores { returns: Vec::new(), lengths: Vec::new() };
+    for episode in 0..episodes {
+        let mut noise = [Stream::new(seed, &format!("evaluation {episode}"))];
+        task.reset(noise[0].seed());
+        let (mut plan, mut total, mut length) = (Plan::cold(), 0.0, 0);
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let plans = std::slice::from_ref(&plan);
+            let decision = agent.act(task.observation(), plans, schedule, Mode::Exploit, &mut noise).remove(0);
+            let transition = task.step(&decision.action);
+            plan = decision.plan;
+            total += transition.reward;
+            length += 1;
+            if transition.end != End::Running {
+                break;
+            }
+        }
+        scores.returns.push(total);
+        scores.lengths.push(length);
+        after_episode(&scores);
+    }
+    Some(scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::with;
+    use td_koopman_agents::device;
+
+    #[test]
+    fn mean_and_deviation_of_hand_numbers() {
+        let s = Scores { returns: vec![1.0, 3.0], lengths: vec![1, 1] };
+        assert_eq!((s.mean(), s.sd()), (2.0, 1.0));
+    }
+
+    /// tdmpc2's evaluation script explored: two evaluations with one seed must be equal, and a longer one must begin
+    /// with the shorter one.
+    #[test]
+    fn evaluations_repeat_bit_by_bit() {
+        let config = with(&["env=pendulum", "model.hidden_dim=16", "planner.num_samples=16"]).unwrap();
+        let agent = Agent::new(&config.agent(), 3, 1, &mut Stream::new(1, "init"), &device::cpu());
+        let stop = AtomicBool::new(false);
+        let run = |episodes, seed| {
+            let mut task = Task::open("pendulum", 0).unwrap();
+            evaluate(&agent, &mut task, agent.schedule(0), episodes, seed, &stop, |_| {}).unwrap()
+        };
+        let two = run(2, 5);
+        assert_eq!(two, run(2, 5));
+        assert_eq!(two.returns[0], run(1, 5).returns[0]);
+        assert_ne!(two.returns, run(2, 6).returns);
+        stop.store(true, Ordering::Relaxed);
+        let mut task = Task::open("pendulum", 0).unwrap();
+        assert!(evaluate(&agent, &mut task, agent.schedule(0), 1, 5, &stop, |_| {}).is_none());
+    }
+}

@@ -1,0 +1,16 @@
+//! td-koopman: train and watch a model-based planning agent with a Koopman latent, on real MuJoCo.
+//!
+//! This crate is the application: it turns a [configuration](config) into a run. Learning and planning live in
+//! `td-koopman-agents`, simulators in `td-koopman-envs`; files, flags, clocks and terminals live here only.
+#![warn(missing_docs)]
+
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod evaluate;
+pub mod provenance;
+pub mod record;
+pub mod report;
+pub mod task;
+pub mod trace;
+pub mod train;

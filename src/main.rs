@@ -1,0 +1,165 @@
+//! `td-koopman`: see `td-koopman --help`.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use td_koopman::checkpoint::Checkpoint;
+use td_koopman::cli::{Cli, Command, EvalArgs, TrainArgs, settings};
+use td_koopman::config::{ConfigError, Layer, RunConfig, resolve};
+use td_koopman::evaluate::evaluate;
+use td_koopman::task::Task;
+use td_koopman::trace::Trace;
+use td_koopman::train::{Outcome, TrainState, train};
+use td_koopman_agents::agent::Agent;
+use td_koopman_agents::device::{self, DeviceError};
+use td_koopman_agents::rng::Stream;
+use td_koopman_envs::registry;
+
+/// What was asked for cannot be done as asked.
+const USAGE: u8 = 2;
+/// Stopped by Ctrl-C, as shells say it.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    device::keep_freed_memory();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TD_KOOPMAN_LOG").unwrap_or_else(|_| "error".into()),
+        )
+        .with_writer(io::stderr)
+        .init();
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => run_training(&cli.train),
+        Some(Command::Train(args)) => run_training(&args),
+        Some(Command::Eval(args)) => run_evaluation(&args),
+        Some(Command::Envs) => list_environments(),
+    };
+    result.unwrap_or_else(|error| {
+        // a closed pipe (`| head`) is no failure of ours
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {error:#}");
+        let usage = error.is::<ConfigError>()
+            || error.is::<DeviceError>()
+            || matches!(error.downcast_ref(), Some(td_koopman_envs::Error::UnknownEnv { .. }));
+        if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    })
+}
+
+/// A flag that the first Ctrl-C raises; the second one stops the program at once.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+fn use_threads(threads: usize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
+}
+
+fn run_training(args: &TrainArgs) -> Result<ExitCode> {
+    let config = args.resolve()?;
+    let folder = args.folder(&config);
+    use_threads(config.threads)?;
+    let stop = stop_on_ctrl_c()?;
+    Ok(match train(&config, &folder, &stop)? {
+        Outcome::Finished => {
+            eprintln!("finished: {} environment steps, curve in {}", config.steps, folder.join("curve.svg").display());
+            ExitCode::SUCCESS
+        }
+        Outcome::Interrupted => {
+            eprintln!("stopped and saved in {}: the same command goes on from here", folder.display());
+            ExitCode::from(INTERRUPTED)
+        }
+    })
+}
+
+fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
+    let checkpoint = if args.run.is_dir() { Checkpoint::newest(&args.run)? } else { None };
+    let checkpoint = checkpoint.ok_or_else(|| {
+        ConfigError(format!("{} holds no checkpoint: give the folder of a run that was begun", args.run.display()))
+    })?;
+    let mut layers = vec![Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?];
+    layers.extend(settings(&args.set)?);
+    layers.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
+    let config: RunConfig = resolve(&layers)?;
+    use_threads(config.threads)?;
+    let stop = stop_on_ctrl_c()?;
+    let device = device::open(&config.device)?;
+    let trace = Trace::default();
+    let repeat = config.train.action_repeat;
+    let mut task = match &args.trace {
+        Some(_) => Task::open_watched(&config.env, repeat, trace.watcher())?,
+        None => Task::open(&config.env, repeat)?,
+    };
+    let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+    let init = &mut Stream::new(config.seed, "init");
+    let mut agent = Agent::new(&config.agent(), observations, actions, init, &device);
+    agent.import(&checkpoint.learner()?)?;
+    let state: TrainState = checkpoint.state()?;
+    let mut out = io::stdout();
+    writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
+    let schedule = agent.schedule(state.episode_start);
+    let mut written = Ok(());
+    let scores = evaluate(&agent, &mut task, schedule, args.episodes, args.seed, &stop, |scores| {
+        let (n, last) = (scores.returns.len(), scores.returns.last().copied().unwrap_or_default());
+        let line = writeln!(out, "episode {n}: return {last:.3} in {} decisions", scores.lengths[n - 1]);
+        written = std::mem::replace(&mut written, Ok(())).and(line);
+    });
+    written?;
+    let Some(scores) = scores else { return Ok(ExitCode::from(INTERRUPTED)) };
+    writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
+    if let Some(path) = &args.trace {
+        trace.write(path, task.spec())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_environments() -> Result<ExitCode> {
+    let mut out = io::stdout();
+    let row = |cells: [&str; 8]| {
+        let [name, official, observation, action, low, steps, repeat, source] = cells;
+        format!(
+            "{name:<18} {official:<24} {observation:>11} {action:>6}  {low:<14} {steps:>5} {repeat:>6}  {source}"
+        )
+    };
+    let header = ["name", "official name", "observation", "action", "action range", "steps", "repeat", "source"];
+    writeln!(out, "{}", row(header))?;
+    for entry in registry::table() {
+        let env = registry::make(entry.name)?;
+        let spec = env.spec();
+        writeln!(
+            out,
+            "{}",
+            row([
+                &spec.name,
+                &spec.official,
+                &spec.observation_dim.to_string(),
+                &spec.action_dim().to_string(),
+                &range(&spec.action_low, &spec.action_high),
+                &spec.max_episode_steps.to_string(),
+                &spec.action_repeat.to_string(),
+                &spec.source.to_string(),
+            ])
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The limits of all actuators in a few characters.
+fn range(low: &[f64], high: &[f64]) -> String {
+    let (first, last) = (low[0], high[0]);
+    let same = low.iter().all(|x| *x == first) && high.iter().all(|x| *x == last);
+    if same { format!("[{first}, {last}]") } else { "differ".into() }
+}

@@ -1,0 +1,76 @@
+//! Ranges and tick labels of a chart's axes.
+
+use std::ops::Range;
+
+/// The range of the x axis for steps that reach from `min` to `max`.
+///
+/// It begins at zero, where training begins, unless the curves are far from it; it is never empty.
+pub(super) fn step_range(min: f64, max: f64) -> Range<f64> {
+    let start = if min >= 0.0 && min <= 0.5 * max { 0.0 } else { min };
+    // a little air, so that the last marker is not cut in half
+    let width = max - start;
+    if width > 0.0 { start..max + 0.015 * width } else { around(max, 1.0) }
+}
+
+/// The range of the y axis for values that reach from `min` to `max`, with air above and below.
+pub(super) fn value_range(min: f64, max: f64) -> Range<f64> {
+    let air = 0.06 * (max - min);
+    if air > 0.0 { min - air..max + air } else { around(min, 1e-3) }
+}
+
+/// A range around a single value that reaches at least `least` to either side.
+fn around(value: f64, least: f64) -> Range<f64> {
+    let air = (0.1 * value.abs()).max(least);
+    value - air..value + air
+}
+
+/// The text of a tick: `0.25`, `-150`, `20k`, `1.5M`.
+pub(super) fn tick(value: f64) -> String {
+    let (scaled, unit) = match value.abs() {
+        size if size >= 1e6 => (value / 1e6, "M"),
+        size if size >= 1e4 => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    // Ticks are round numbers with the noise of a floating-point sum.
+    let text = format!("{scaled:.4}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{}{unit}", if text == "-0" { "0" } else { text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_short_and_free_of_rounding_noise() {
+        let cases = [
+            (0.0, "0"),
+            (-1e-17, "0"),
+            (0.1 + 0.2, "0.3"),
+            (-150.0, "-150"),
+            (5_000.0, "5000"),
+            (20_000.0, "20k"),
+            (12_500.0, "12.5k"),
+            (1_500_000.0, "1.5M"),
+            (-20_000.0, "-20k"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(tick(value), text);
+        }
+    }
+
+    #[test]
+    fn steps_begin_at_zero_unless_they_are_far_from_it() {
+        assert_eq!(step_range(1_000.0, 20_000.0).start, 0.0);
+        assert_eq!(step_range(90_000.0, 100_000.0).start, 90_000.0);
+    }
+
+    #[test]
+    fn no_range_is_empty() {
+        for value in [0.0, -3.0, 1e6] {
+            for range in [step_range(value, value), value_range(value, value)] {
+                assert!(range.start < value && value < range.end, "{range:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! One training run: its parts, and what can be done with them.
+
+use super::meters::{Meters, timed};
+use super::state::TrainState;
+use crate::checkpoint::Checkpoint;
+use crate::config::{Cadence, RunConfig};
+use crate::evaluate::evaluate;
+use crate::record::{
+    self, Clock, ConsoleRecorder, CsvRecorder, Evaluation, Multi, Progress, Recorder, TensorBoardRecorder,
+};
+use crate::report::{Curve, read_eval_csv, write_svg};
+use crate::task::Task;
+use crate::provenance;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use td_koopman_agents::agent::{Agent, Schedule};
+use td_koopman_agents::device;
+use td_koopman_agents::planner::{Mode, Plan};
+use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
+use td_koopman_agents::rng::Stream;
+use td_koopman_envs::End;
+
+/// A run in progress.
+pub struct Run {
+    config: RunConfig,
+    folder: PathBuf,
+    /// Held while the run is open, so that no second process writes into its folder.
+    _lock: File,
+    agent: Agent,
+    task: Task,
+    replay: Replay,
+    batch: Batch,
+    state: TrainState,
+    recorder: Multi,
+    clock: Clock,
+    checkpoint: Option<Checkpoint>,
+    saved_at: Instant,
+}
+
+impl Run {
+    /// Begins a run, or goes on with the one in `folder`.
+    pub fn open(config: &RunConfig, folder: &Path) -> Result<Self> {
+        let device = device::open(&config.device)?;
+        let task = Task::open(&config.env, config.train.action_repeat)?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create the run folder {}", folder.display()))?;
+        let lock = lock(folder)?;
+        let checkpoint = Checkpoint::newest(folder)?;
+        let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+        let agent_config = config.agent();
+        let mut init = Stream::new(config.seed, "init");
+        let mut run = Self {
+            agent: Agent::new(&agent_config, observations, actions, &mut init, &device),
+            replay: Replay::new(&config.replay, config.learner.horizon, observations, actions),
+            batch: Batch::default(),
+            state: TrainState::new(config.seed),
+            recorder: Multi(vec![Box::new(ConsoleRecorder::stderr())]),
+            clock: Clock::start(),
+            saved_at: Instant::now(),
+            config: config.clone(),
+            folder: folder.to_owned(),
+            _lock: lock,
+            task,
+            checkpoint,
+        };
+        match run.checkpoint.clone() {
+            Some(checkpoint) => run.restore(&checkpoint)?,
+            None => run.begin()?,
+        }
+        provenance::append(folder, &config.device, run.state.env_step)?;
+        run.show_progress("start");
+        Ok(run)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.recorder.0.push(Box::new(CsvRecorder::create(&self.folder)?));
+        self.recorder.0.push(Box::new(TensorBoardRecorder::create(&self.folder)?));
+        self.write_config()?;
+        self.start_episode();
+        Ok(())
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        refuse_another_run(&checkpoint.config()?, &self.config, &self.folder)?;
+        self.state = checkpoint.state()?;
+        self.agent.import(&checkpoint.learner()?)?;
+        self.replay.import(checkpoint.replay()?)?;
+        let [cpu, wall] = self.state.seconds;
+        self.clock = Clock::resume(cpu, wall);
+        let recorded = self.state.recorded;
+        self.recorder.0.push(Box::new(CsvRecorder::resume(&self.folder, recorded)?));
+        self.recorder.0.push(Box::new(TensorBoardRecorder::resume(&self.folder, self.state.env_step)?));
+        self.write_config()?;
+        self.relive()
+    }
+
+    /// Brings the environment to where the episode stands: its seed, then its actions.
+    fn relive(&mut self) -> Result<()> {
+        self.task.reset(self.state.episode_seed);
+        let actions = self.task.spec().action_dim();
+        for action in self.state.live.actions.chunks_exact(actions) {
+            self.task.step(action);
+        }
+        let seen = &self.state.live.observations;
+        ensure!(
+            seen.ends_with(self.task.observation()),
+            "the environment did not repeat the episode saved in {}: was the run begun with another MuJoCo library or \
+             on another kind of machine? Begin it anew in another --out folder",
+            self.folder.display()
+        );
+        Ok(())
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let path = self.folder.join("config.toml");
+        fs::write(&path, self.config.to_toml()).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Whether all steps are taken and nothing is owed.
+    pub fn is_finished(&self) -> bool {
+        self.state.env_step >= self.config.steps && !self.owes_updates() && !self.owes_evaluation()
+    }
+
+    /// Whether updates are due.
+    pub fn owes_updates(&self) -> bool {
+        self.state.updates_owed >= 1.0
+    }
+
+    /// Whether an evaluation is due: at every multiple of `evaluation.every`, and at the end.
+    pub fn owes_evaluation(&self) -> bool {
+        let every = self.config.evaluation.every;
+        let (now, last) = (self.state.env_step, self.state.evaluated_at);
+        now / every > last / every || (now >= self.config.steps && now > last)
+    }
+
+    /// Whether the checkpoint clock has run out.
+    pub fn checkpoint_is_due(&self) -> bool {
+        self.saved_at.elapsed() >= Duration::from_secs_f64(self.config.train.checkpoint_seconds)
+    }
+
+    fn schedule(&self) -> Schedule {
+        self.agent.schedule(self.state.episode_start)
+    }
+
+    fn start_episode(&mut self) {
+        self.state.episode_seed = self.state.streams.environment.seed();
+        self.state.episode_start = self.state.decision;
+        self.task.reset(self.state.episode_seed);
+        self.state.live = Episode::start(self.task.observation());
+        self.state.plan = Plan::cold();
+    }
+
+    /// Takes one decision.
+    pub fn decide(&mut self) -> Result<()> {
+        let action = self.choose_action();
+        let (transition, seconds) = timed(|| self.task.step(&action));
+        self.state.meters.env_seconds += seconds;
+        ensure!(
+            transition.reward.is_finite() && self.task.observation().iter().all(|x| x.is_finite()),
+            "the simulator returned a number that is not finite at environment step {}: its state has exploded",
+            self.state.env_step
+        );
+        self.state.live.push(&action, transition.reward as f32, self.task.observation());
+        self.state.decision += 1;
+        self.state.env_step += self.task.spec().action_repeat as u64;
+        if self.state.learning && self.config.train.update_cadence == Cadence::Decision {
+            self.state.updates_owed += self.config.train.updates_per_decision;
+        }
+        match transition.end {
+            End::Running => {}
+            End::Terminated => self.finish_episode(Ending::Terminated)?,
+            End::Truncated => self.finish_episode(Ending::Truncated)?,
+        }
+        self.show_progress(if self.state.learning { "train" } else { "explore" });
+        Ok(())
+    }
+
+    /// Uniform at first, planned afterwards.
+    fn choose_action(&mut self) -> Vec<f32> {
+        let state = &mut self.state;
+        if state.decision < self.config.train.seed_decisions {
+            return state.streams.exploration.uniform(self.task.spec().action_dim(), -1.0, 1.0);
+        }
+        let schedule = self.agent.schedule(state.episode_start);
+        let (decision, seconds) = timed(|| {
+            let (plans, noise) = (std::slice::from_ref(&state.plan), &mut state.streams.planning);
+            let noise = std::slice::from_mut(noise);
+            self.agent.act(self.task.observation(), plans, schedule, Mode::Explore, noise).remove(0)
+        });
+        state.meters.plan_seconds += seconds;
+        state.meters.planned(&decision);
+        state.plan = decision.plan;
+        decision.action
+    }
+
+    fn finish_episode(&mut self, ending: Ending) -> Result<()> {
+        self.replay.add(&self.state.live, ending)?;
+        self.state.episode += 1;
+        self.state.last_return = Some(self.state.live.total_reward());
+        self.order_updates();
+        self.record_episode(ending)?;
+        self.start_episode();
+        Ok(())
+    }
+
+    /// TD-MPC v1 orders the first `seed_decisions` updates after the first planned episode, then one episode's worth
+    /// after each.
+    fn order_updates(&mut self) {
+        let train = &self.config.train;
+        let decisions = if !self.state.learning && self.state.decision >= train.seed_decisions {
+            self.state.learning = true;
+            train.seed_decisions.max(self.state.live.len() as u64)
+        } else if self.state.learning && train.update_cadence == Cadence::Episode {
+            self.state.live.len() as u64
+        } else {
+            0
+        };
+        self.state.updates_owed += decisions as f64 * train.updates_per_decision;
+    }
+
+    /// Makes one update.
+    pub fn update(&mut self) -> Result<()> {
+        let (losses, seconds) = timed(|| {
+            let streams = &mut self.state.streams;
+            self.replay.sample(self.config.learner.batch_size, &mut streams.replay, &mut self.batch);
+            let update = self.agent.update(&self.batch, &mut streams.learning);
+            self.replay.set_priorities(&self.batch.starts, &update.priorities);
+            update.losses
+        });
+        if !losses.total.is_finite() || !losses.gradient_norm.is_finite() {
+            bail!(
+                "the loss is no longer a number after {} updates (environment step {}): training has diverged; lower \
+                 `learner.learning_rate` or `learner.max_gradient_norm` and begin anew. The last checkpoint is untouched",
+                self.agent.updates(),
+                self.state.env_step
+            );
+        }
+        self.state.meters.updated(&losses);
+        self.state.meters.update_seconds += seconds;
+        self.state.updates_owed -= 1.0;
+        self.show_progress("train");
+        Ok(())
+    }
+
+    /// Evaluates; if it is stopped meanwhile, the evaluation stays due.
+    pub fn evaluate(&mut self, stop: &AtomicBool) -> Result<()> {
+        self.show_progress("evaluate");
+        let (episodes, schedule) = (self.config.evaluation.episodes, self.schedule());
+        let (agent, config) = (&self.agent, &self.config);
+        let scores = self.clock.uncounted(|| -> Result<_> {
+            let mut task = Task::open(&config.env, config.train.action_repeat)?;
+            Ok(evaluate(agent, &mut task, schedule, episodes, config.seed, stop, |_| {}))
+        })?;
+        let Some(scores) = scores else { return Ok(()) };
+        let evaluation = Evaluation {
+            env_step: self.state.env_step,
+            return_mean: scores.mean(),
+            return_sd: scores.sd(),
+            episodes,
+            cpu_seconds: self.clock.cpu_seconds(),
+            wall_seconds: self.clock.wall_seconds(),
+        };
+        self.recorder.evaluation(&evaluation)?;
+        self.state.evaluated_at = self.state.env_step;
+        self.state.recorded.evaluation = Some(self.state.env_step);
+        self.state.last_evaluation = Some(scores.mean());
+        Ok(())
+    }
+
+    fn record_episode(&mut self, ending: Ending) -> Result<()> {
+        let meters = std::mem::take(&mut self.state.meters);
+        let state = &self.state;
+        let schedule = self.schedule();
+        let row = record::Episode {
+            env_step: state.env_step,
+            decision: state.decision,
+            episode: state.episode,
+            episode_return: state.live.total_reward(),
+            length: state.live.len() as u64 * self.task.spec().action_repeat as u64,
+            end: match ending {
+                Ending::Terminated => "terminated",
+                Ending::Truncated => "truncated",
+            },
+            updates: self.agent.updates(),
+            losses: meters.losses(),
+            horizon: schedule.horizon,
+            exploration_std: schedule.min_std,
+            plan_seconds: meters.plan_seconds,
+            update_seconds: meters.update_seconds,
+            env_seconds: meters.env_seconds,
+            cpu_seconds: self.clock.cpu_seconds(),
+            wall_seconds: self.clock.wall_seconds(),
+            extras: meters.plan_diagnostics().into_iter().chain(self.agent.diagnostics()).collect(),
+        };
+        self.recorder.episode(&row)?;
+        self.state.recorded.episode = Some(self.state.env_step);
+        self.state.meters = Meters::default();
+        Ok(())
+    }
+
+    fn show_progress(&mut self, phase: &'static str) {
+        let state = &self.state;
+        self.recorder.progress(&Progress {
+            env_step: state.env_step,
+            total_env_steps: self.config.steps,
+            last_return: state.last_return,
+            last_evaluation: state.last_evaluation,
+            losses: state.meters.losses(),
+            phase,
+        });
+    }
+
+    /// Writes a checkpoint.
+    pub fn save(&mut self) -> Result<()> {
+        self.recorder.flush()?;
+        self.state.seconds = [self.clock.cpu_seconds(), self.clock.wall_seconds()];
+        let (learner, replay) = (self.agent.export(), self.replay.export());
+        let previous = self.checkpoint.as_ref();
+        let new = Checkpoint::write(&self.folder, previous, &self.config, &self.state, &learner, &replay)?;
+        self.checkpoint = Some(new);
+        self.saved_at = Instant::now();
+        Ok(())
+    }
+
+    /// Ends a finished run: last checkpoint, learning curve, tidy terminal.
+    pub fn finish(&mut self) -> Result<()> {
+        self.save()?;
+        self.recorder.finish()?;
+        let points = read_eval_csv(&self.folder.join("eval.csv"))?;
+        let label = format!("{}, seed {}", self.config.variant(), self.config.seed);
+        let subtitle = format!(
+            "mean ± standard deviation over {} evaluation episodes; commit {}",
+            self.config.evaluation.episodes,
+            provenance::COMMIT
+        );
+        let title = &self.task.spec().official;
+        write_svg(&self.folder.join("curve.svg"), title, &subtitle, &[Curve { label, points }])
+    }
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => bail!(
+            "another process is training in {}: wait for it, stop it, or choose another --out folder",
+            folder.display()
+        ),
+        // some network file systems cannot lock; a run there is as safe as its user is careful
+        Err(fs::TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+/// A folder is continued only by the run that began it; more steps, other clocks or another device are welcome.
+fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) -> Result<()> {
+    let comparable = |c: &RunConfig| {
+        let mut c = c.clone();
+        (c.steps, c.threads, c.device) = (0, 0, String::new());
+        c.train.checkpoint_seconds = 0.0;
+        c.to_toml()
+    };
+    let (there, here) = (comparable(there), comparable(here));
+    let pairs = there.lines().zip(here.lines());
+    let differing: Vec<_> = pairs.filter(|(a, b)| a != b).map(|(a, b)| format!("{a} there, {b} here")).collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(crate::config::ConfigError(format!(
+        "{} holds a run with other settings ({}): give this one another folder with --out",
+        folder.display(),
+        differing.join("; ")
+    ))
+    .into())
+}
