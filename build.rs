@@ -36,7 +36,8 @@ fn commit() -> String {
         println!("cargo::rerun-if-changed={log}");
     }
     let Some(hash) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".into() };
-    let sources = ["status", "--porcelain", "--", "src", "agents", "envs", "configs", "Cargo.lock", "build.rs"];
+    let sources =
+        ["status", "--porcelain", "--", "src", "agents", "envs", "configs", "Cargo.lock", "build.rs"];
     match git(&sources).as_deref() {
         Some("") => hash,
         _ => format!("{hash}-dirty"),

@@ -56,7 +56,9 @@ impl Checkpoint {
             File::open(run_folder)?.sync_all()?;
             Ok(())
         };
-        write().with_context(|| format!("cannot write the checkpoint {}; is the disk full?", folder.display()))?;
+        write().with_context(|| {
+            format!("cannot write the checkpoint {}; is the disk full?", folder.display())
+        })?;
         for old in all(run_folder)?.into_iter().filter(|c| c.number < number) {
             fs::remove_dir_all(&old.folder)
                 .with_context(|| format!("cannot remove the old checkpoint {}", old.folder.display()))?;
@@ -214,8 +216,7 @@ mod tests {
         let config = with(&["env=linear"]).unwrap();
         assert!(Checkpoint::newest(folder.path()).unwrap().is_none());
         let state = (1u64, vec![0.1f32, 1e-40], 0.1f64 + 0.2);
-        let written =
-            Checkpoint::write(folder.path(), None, &config, &state, &learner(), &replay()).unwrap();
+        let written = Checkpoint::write(folder.path(), None, &config, &state, &learner(), &replay()).unwrap();
         let newest = Checkpoint::newest(folder.path()).unwrap().unwrap();
         assert_eq!(newest.folder, written.folder);
         assert_eq!(newest.config().unwrap(), config);

@@ -34,6 +34,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Play seeded episodes with a trained agent, without exploration noise
     Eval(EvalArgs),
+    /// Draw learning curves of several runs into one picture
+    Plot(PlotArgs),
     /// List the environments
     Envs,
 }
@@ -95,6 +97,24 @@ pub struct EvalArgs {
     pub set: Vec<String>,
 }
 
+/// Flags of plotting.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  td-koopman plot --out cheetah.svg --title cheetah-run \\
+    koopman=runs/cheetah-run-koopman-seed1,runs/cheetah-run-koopman-seed2 mlp=runs/cheetah-run-mlp-seed1")]
+pub struct PlotArgs {
+    /// Curves: a name and the run folders of its seeds
+    #[arg(required = true, value_name = "NAME=RUN[,RUN...]")]
+    pub curves: Vec<String>,
+    /// SVG file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Title of the picture
+    #[arg(long, default_value = "learning curves")]
+    pub title: String,
+}
+
 impl TrainArgs {
     /// The configuration: defaults ← preset ← files ← --set ← flags.
     pub fn resolve(&self) -> Result<RunConfig> {
@@ -148,7 +168,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_settings_and_the_folder_tells_the_run() {
-        let (config, folder) = train("--env dmc/cheetah-run --dynamics mlp --seed 3 --set seed=7 --steps 9").unwrap();
+        let (config, folder) =
+            train("--env dmc/cheetah-run --dynamics mlp --seed 3 --set seed=7 --steps 9").unwrap();
         assert_eq!((config.seed, config.steps, config.learner.batch_size), (3, 9, 256));
         assert_eq!(folder, PathBuf::from("runs/dmc-cheetah-run-mlp-seed3"));
         assert_eq!(train("--env x --preset paper").unwrap().0.learner.batch_size, 512);

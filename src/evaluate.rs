@@ -50,7 +50,8 @@ pub fn evaluate(
                 return None;
             }
             let plans = std::slice::from_ref(&plan);
-            let decision = agent.act(task.observation(), plans, schedule, Mode::Exploit, &mut noise).remove(0);
+            let decision =
+                agent.act(task.observation(), plans, schedule, Mode::Exploit, &mut noise).remove(0);
             let transition = task.step(&decision.action);
             plan = decision.plan;
             total += transition.reward;

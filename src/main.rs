@@ -10,6 +10,7 @@ use td_koopman::checkpoint::Checkpoint;
 use td_koopman::cli::{Cli, Command, EvalArgs, TrainArgs, settings};
 use td_koopman::config::{ConfigError, Layer, RunConfig, resolve};
 use td_koopman::evaluate::evaluate;
+use td_koopman::report;
 use td_koopman::task::Task;
 use td_koopman::trace::Trace;
 use td_koopman::train::{Outcome, TrainState, train};
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         None => run_training(&cli.train),
         Some(Command::Train(args)) => run_training(&args),
         Some(Command::Eval(args)) => run_evaluation(&args),
+        Some(Command::Plot(args)) => {
+            report::plot(&args.curves, &args.title, &args.out).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Envs) => list_environments(),
     };
     result.unwrap_or_else(|error| {
@@ -75,7 +79,11 @@ fn run_training(args: &TrainArgs) -> Result<ExitCode> {
     let stop = stop_on_ctrl_c()?;
     Ok(match train(&config, &folder, &stop)? {
         Outcome::Finished => {
-            eprintln!("finished: {} environment steps, curve in {}", config.steps, folder.join("curve.svg").display());
+            eprintln!(
+                "finished: {} environment steps, curve in {}",
+                config.steps,
+                folder.join("curve.svg").display()
+            );
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
@@ -88,7 +96,10 @@ fn run_training(args: &TrainArgs) -> Result<ExitCode> {
 fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
     let checkpoint = if args.run.is_dir() { Checkpoint::newest(&args.run)? } else { None };
     let checkpoint = checkpoint.ok_or_else(|| {
-        ConfigError(format!("{} holds no checkpoint: give the folder of a run that was begun", args.run.display()))
+        ConfigError(format!(
+            "{} holds no checkpoint: give the folder of a run that was begun",
+            args.run.display()
+        ))
     })?;
     let mut layers = vec![Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?];
     layers.extend(settings(&args.set)?);
@@ -134,7 +145,8 @@ fn list_environments() -> Result<ExitCode> {
             "{name:<18} {official:<24} {observation:>11} {action:>6}  {low:<14} {steps:>5} {repeat:>6}  {source}"
         )
     };
-    let header = ["name", "official name", "observation", "action", "action range", "steps", "repeat", "source"];
+    let header =
+        ["name", "official name", "observation", "action", "action range", "steps", "repeat", "source"];
     writeln!(out, "{}", row(header))?;
     for entry in registry::table() {
         let env = registry::make(entry.name)?;

@@ -1,6 +1,6 @@
 //! Milliseconds per plan and per update, at the sizes of `configs/preset/small.toml` and at TD-MPC v1's.
 //!
-//! `cargo bench -p td-koopman-agents`; single thread: prefix `RAYON_NUM_THREADS=1`.
+//! `cargo bench -p td-koopman-benches`; single thread: prefix `RAYON_NUM_THREADS=1`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;

@@ -91,9 +91,10 @@ impl Agent {
             Proposals { actions, scores }
         });
         let warm = self.upload(&warm, [e, h, a]);
-        let outcome = planner::plan(planner, schedule.min_std, warm, proposals, &noise, |actions, iteration| {
-            score(actions, noise.tails(iteration))
-        });
+        let outcome =
+            planner::plan(planner, schedule.min_std, warm, proposals, &noise, |actions, iteration| {
+                score(actions, noise.tails(iteration))
+            });
         self.read(outcome)
     }
 
@@ -189,7 +190,8 @@ mod tests {
         let together = agent.act(&observations, &plans, schedule, Mode::Explore, &mut streams(3));
         for i in 0..3 {
             let noise = &mut streams(3)[i..=i];
-            let alone = &agent.act(&observations[4 * i..][..4], &plans[i..=i], schedule, Mode::Explore, noise)[0];
+            let alone =
+                &agent.act(&observations[4 * i..][..4], &plans[i..=i], schedule, Mode::Explore, noise)[0];
             for (a, b) in alone.action.iter().zip(&together[i].action) {
                 assert!((a - b).abs() < 1e-5, "environment {i}");
             }

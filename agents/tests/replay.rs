@@ -125,7 +125,8 @@ fn new_episodes_get_the_largest_priority_and_bad_numbers_are_ignored() {
 fn a_restored_replay_samples_the_same_sequences() {
     let mut a = replay(100);
     for id in 0..20 {
-        a.add(&episode(id, 3 + id), if id % 3 == 0 { Ending::Terminated } else { Ending::Truncated }).unwrap();
+        a.add(&episode(id, 3 + id), if id % 3 == 0 { Ending::Terminated } else { Ending::Truncated })
+            .unwrap();
     }
     let mut b = replay(100);
     b.import(a.export()).unwrap();

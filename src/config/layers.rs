@@ -163,16 +163,23 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_numbers_may_lack_their_point() {
-        let config = with(&["planner.num_samples=7", "planner.num_samples=9", "learner.rho=1", "env=linear"]);
+        let config =
+            with(&["planner.num_samples=70", "planner.num_samples=90", "learner.rho=1", "env=linear"]);
         let config = config.unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!((config.planner.num_samples, config.learner.rho, config.env.as_str()), (9, 1.0, "linear"));
+        assert_eq!(
+            (config.planner.num_samples, config.learner.rho, config.env.as_str()),
+            (90, 1.0, "linear")
+        );
         assert_eq!(config.learner.batch_size, 256, "untouched keys keep the preset's value");
     }
 
     #[test]
     fn an_unknown_key_names_its_place_and_the_nearest_key() {
         let e = error("planner.num_sample=7");
-        assert_eq!(e, "unknown key `planner.num_sample` in --set planner.num_sample=7; the nearest is `planner.num_samples`");
+        assert_eq!(
+            e,
+            "unknown key `planner.num_sample` in --set planner.num_sample=7; the nearest is `planner.num_samples`"
+        );
         assert!(error("horizn=3").contains("`learner.horizon`"), "{}", error("horizn=3"));
         assert!(error("model.dynamics.kind=mlp").contains("unknown key"));
     }
@@ -184,7 +191,11 @@ mod tests {
         assert!(e.contains("is a string, but `planner.num_samples` is an integer"), "{e}");
         assert!(error("planner.num_samples=1.5").contains("is a number, but"));
         assert!(error("planner=1").contains("is an integer, but `planner` is a table"));
-        assert!(error("planner.num_samples=-3").contains("cannot be used"), "{}", error("planner.num_samples=-3"));
+        assert!(
+            error("planner.num_samples=-3").contains("cannot be used"),
+            "{}",
+            error("planner.num_samples=-3")
+        );
     }
 
     #[test]
@@ -198,7 +209,12 @@ mod tests {
         let layer = Layer::parse("my.toml", "[learner]\nbatchsize = 3").unwrap();
         let e = resolve(&[layer]).unwrap_err().to_string();
         assert_eq!(e, "unknown key `learner.batchsize` in my.toml; the nearest is `learner.batch_size`");
-        assert!(Layer::parse("my.toml", "[learner").unwrap_err().to_string().contains("my.toml is not valid TOML"));
+        assert!(
+            Layer::parse("my.toml", "[learner")
+                .unwrap_err()
+                .to_string()
+                .contains("my.toml is not valid TOML")
+        );
         assert!(Layer::file(Path::new("absent.toml")).unwrap_err().to_string().contains("absent.toml"));
         assert!(Layer::setting("steps").unwrap_err().to_string().contains("key=value"));
     }

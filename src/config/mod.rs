@@ -185,9 +185,10 @@ impl RunConfig {
             "must be positive",
         )?;
         require(self.planner.init_std > 0.0, "planner.init_std", self.planner.init_std, "must be positive")?;
-        for (key, h) in
-            [("planner.horizon.start", &self.planner.horizon.start), ("planner.horizon.end", &self.planner.horizon.end)]
-        {
+        for (key, h) in [
+            ("planner.horizon.start", &self.planner.horizon.start),
+            ("planner.horizon.end", &self.planner.horizon.end),
+        ] {
             require((1.0..=1e4).contains(h), key, h, "must lie between 1 and 10000")?;
         }
         self.validate_koopman()?;
@@ -212,7 +213,12 @@ impl RunConfig {
             "must be even: a complex mode takes two real numbers",
         )?;
         let [low, high] = e.mu_bounds;
-        require(low < high, "model.koopman.eigenvalues.mu_bounds", format!("{:?}", e.mu_bounds), "must ascend")?;
+        require(
+            low < high,
+            "model.koopman.eigenvalues.mu_bounds",
+            format!("{:?}", e.mu_bounds),
+            "must ascend",
+        )?;
         let [first, last] = e.dt_range;
         require(
             0.0 < first && first <= last && last.is_finite(),

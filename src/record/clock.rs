@@ -71,12 +71,8 @@ mod tests {
     #[test]
     fn uncounted_work_is_not_counted() {
         let mut clock = Clock::start();
-        let inside = clock.uncounted(|| {
-            let other = Clock::start();
-            while other.cpu_seconds() < 0.05 {}
-            other.wall_seconds()
-        });
-        assert!(inside >= 0.05 && clock.cpu_seconds() < 0.05, "{inside} {}", clock.cpu_seconds());
+        clock.uncounted(|| std::thread::sleep(Duration::from_millis(300)));
+        assert!(clock.wall_seconds() < 0.3, "{}", clock.wall_seconds());
     }
 
     #[test]

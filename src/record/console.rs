@@ -2,13 +2,13 @@
 
 use super::rate::Rate;
 use super::{Episode, Evaluation, Progress, Recorder};
-use td_koopman_agents::learner::Losses;
 use anyhow::Result;
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
 use std::{
     io::Write,
     time::{Duration, Instant},
 };
+use td_koopman_agents::learner::Losses;
 
 /// Shows how far the run is, how fast it goes, when it will be done, and how it is doing.
 ///

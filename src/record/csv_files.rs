@@ -2,13 +2,13 @@
 
 use super::resume::keep_rows_up_to;
 use super::{Episode, Evaluation, Recorded, Recorder};
-use td_koopman_agents::learner::Losses;
 use anyhow::{Context, Result, ensure};
 use std::{
     borrow::Cow,
     fs::{File, OpenOptions},
     path::{Path, PathBuf},
 };
+use td_koopman_agents::learner::Losses;
 
 /// The columns of `eval.csv`.
 pub const EVALUATION_COLUMNS: [&str; 6] =

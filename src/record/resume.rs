@@ -20,7 +20,10 @@ pub(super) fn keep_rows_up_to(path: &Path, last: Option<u64>) -> Result<()> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let kept = rows_up_to(&bytes, last).with_context(|| {
-        format!("cannot roll {} back to the checkpoint; repair or remove that line and run again", path.display())
+        format!(
+            "cannot roll {} back to the checkpoint; repair or remove that line and run again",
+            path.display()
+        )
     })?;
     if kept == bytes {
         return Ok(());

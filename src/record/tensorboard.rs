@@ -2,9 +2,9 @@
 
 use super::event_file::{EventFile, event_files};
 use super::{Episode, Evaluation, Recorder};
-use td_koopman_agents::learner::Losses;
 use anyhow::{Context, Result};
 use std::{fs, path::Path};
+use td_koopman_agents::learner::Losses;
 
 /// Writes scalars to `tensorboard/` in the folder of a run: `tensorboard --logdir <run folder>` shows them.
 ///

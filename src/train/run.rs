@@ -5,12 +5,12 @@ use super::state::TrainState;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Cadence, RunConfig};
 use crate::evaluate::evaluate;
+use crate::provenance;
 use crate::record::{
     self, Clock, ConsoleRecorder, CsvRecorder, Evaluation, Multi, Progress, Recorder, TensorBoardRecorder,
 };
 use crate::report::{Curve, read_eval_csv, write_svg};
 use crate::task::Task;
-use crate::provenance;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -45,7 +45,8 @@ impl Run {
     pub fn open(config: &RunConfig, folder: &Path) -> Result<Self> {
         let device = device::open(&config.device)?;
         let task = Task::open(&config.env, config.train.action_repeat)?;
-        fs::create_dir_all(folder).with_context(|| format!("cannot create the run folder {}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the run folder {}", folder.display()))?;
         let lock = lock(folder)?;
         let checkpoint = Checkpoint::newest(folder)?;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
@@ -364,7 +365,8 @@ fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) -> Res
     };
     let (there, here) = (comparable(there), comparable(here));
     let pairs = there.lines().zip(here.lines());
-    let differing: Vec<_> = pairs.filter(|(a, b)| a != b).map(|(a, b)| format!("{a} there, {b} here")).collect();
+    let differing: Vec<_> =
+        pairs.filter(|(a, b)| a != b).map(|(a, b)| format!("{a} there, {b} here")).collect();
     if differing.is_empty() {
         return Ok(());
     }

@@ -60,7 +60,8 @@ impl Adam {
 
     /// Restores what [`Adam::export`] gave.
     pub fn import(&mut self, steps: u64, saved: &BTreeMap<String, Parameter>, device: &Device) {
-        let load = |p: &Parameter| Tensor::from_data(TensorData::new(p.values.clone(), p.shape.clone()), device);
+        let load =
+            |p: &Parameter| Tensor::from_data(TensorData::new(p.values.clone(), p.shape.clone()), device);
         self.steps = steps;
         self.moments = saved
             .iter()

@@ -40,7 +40,12 @@ pub struct SequenceLosses {
 /// TD target y = r + γ·(1 − terminated)·v(o′). A truncated step bootstraps like any other.
 ///
 /// All `[B, H]`; `terminated` is 1 or 0.
-pub fn td_target(reward: Tensor<2>, terminated: Tensor<2>, next_value: Tensor<2>, discount: f64) -> Tensor<2> {
+pub fn td_target(
+    reward: Tensor<2>,
+    terminated: Tensor<2>,
+    next_value: Tensor<2>,
+    discount: f64,
+) -> Tensor<2> {
     reward + next_value * (-terminated + 1.0) * discount
 }
 
@@ -90,8 +95,11 @@ mod tests {
             rewards: row(&[1.0, 5.0]),
             values: [row(&[1.0, 0.0]), row(&[2.0, 3.0])],
         };
-        let target =
-            Target { latents: latents(&[0.0, 0.0, 0.0, 0.0]), rewards: row(&[0.0, 1.0]), values: row(&[0.0, 1.0]) };
+        let target = Target {
+            latents: latents(&[0.0, 0.0, 0.0, 0.0]),
+            rewards: row(&[0.0, 1.0]),
+            values: row(&[0.0, 1.0]),
+        };
         let l = sequence_losses(prediction, target, step_weights(row(&[1.0, 1.0]), 0.5));
         assert_eq!(values(l.consistency), [1.0 + 0.5 * 2.0]);
         assert_eq!(values(l.reward), [1.0 + 0.5 * 16.0]);

@@ -3,6 +3,8 @@
 mod adam;
 pub mod losses;
 mod parameters;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use adam::Adam;

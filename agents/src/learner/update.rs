@@ -1,8 +1,8 @@
 //! One update: TD targets, model losses, policy loss, slow targets.
 
+use super::Adam;
 use super::losses::{Prediction, Target, sequence_losses, step_weights, td_target};
 use super::parameters::{Parameter, ParameterError, move_towards, read_parameters, write_parameters};
-use super::Adam;
 use crate::config::{AgentConfig, LearnerConfig};
 use crate::model::World;
 use crate::replay::Batch;
@@ -241,7 +241,8 @@ impl Learner {
     /// Restores what [`Learner::export`] gave.
     pub fn import(&mut self, saved: &LearnerState) -> Result<(), ParameterError> {
         let group = |prefix: &str| -> BTreeMap<String, Parameter> {
-            let strip = |(name, p): (&String, &Parameter)| Some((name.strip_prefix(prefix)?.to_owned(), p.clone()));
+            let strip =
+                |(name, p): (&String, &Parameter)| Some((name.strip_prefix(prefix)?.to_owned(), p.clone()));
             saved.parameters.iter().filter_map(strip).collect()
         };
         self.world = write_parameters(self.world.clone(), &group("world."))?;

@@ -32,13 +32,13 @@ impl World {
         let (latent, hidden) = (config.latent_dim, config.hidden_dim);
         let encoder: Vec<usize> =
             [observations].into_iter().chain(config.encoder_hidden.iter().copied()).chain([latent]).collect();
-        Self {
-            encoder: Mlp::new(&encoder, Init::Orthogonal, stream, device),
-            dynamics: Dynamics::new(config, actions, stream, device),
-            reward: Mlp::new(&[latent + actions, hidden, hidden, 1], Init::Zero, stream, device),
-            critics: (0..2).map(|_| Critic::new(latent + actions, hidden, stream, device)).collect(),
-            policy: Mlp::new(&[latent, hidden, hidden, actions], Init::Orthogonal, stream, device),
-        }
+        let encoder = Mlp::new(&encoder, Init::Orthogonal, stream, device);
+        let reward = Mlp::new(&[latent + actions, hidden, hidden, 1], Init::Zero, stream, device);
+        let critics = (0..2).map(|_| Critic::new(latent + actions, hidden, stream, device)).collect();
+        let policy = Mlp::new(&[latent, hidden, hidden, actions], Init::Orthogonal, stream, device);
+        // last, so that with one seed all other networks start equal whatever the dynamics
+        let dynamics = Dynamics::new(config, actions, stream, device);
+        Self { encoder, dynamics, reward, critics, policy }
     }
 
     /// `[R, O]` → `[R, D]`.
@@ -93,7 +93,13 @@ impl World {
     ///
     /// # Shapes
     /// - `z0`: `[R, D]`, `actions`: `[R, H, A]`, `tail_noise`: `[R, A]`; result `[R]`.
-    pub fn score(&self, z0: Tensor<2>, actions: Tensor<3>, tail_noise: Tensor<2>, discount: f64) -> Tensor<1> {
+    pub fn score(
+        &self,
+        z0: Tensor<2>,
+        actions: Tensor<3>,
+        tail_noise: Tensor<2>,
+        discount: f64,
+    ) -> Tensor<1> {
         let [rows, horizon, action_dim] = actions.dims();
         let latent = z0.dims()[1];
         let z = self.dynamics.rollout(z0.clone(), actions.clone());
@@ -117,4 +123,65 @@ impl World {
 fn straight_through_clamp(x: Tensor<2>) -> Tensor<2> {
     let clamped = x.clone().detach().clamp(-1.0 + 1e-6, 1.0 - 1e-6);
     x.clone() - x.detach() + clamped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DynamicsKind, tests::tiny};
+    use crate::learner::read_parameters;
+    use crate::test_support::{max_difference, normal};
+
+    fn world(dynamics: DynamicsKind) -> World {
+        World::new(&tiny(dynamics).model, 4, 2, &mut Stream::new(1, "init"), &crate::device::cpu())
+    }
+
+    /// "Everything else equal" begins with the initial weights.
+    #[test]
+    fn networks_other_than_the_dynamics_start_equal() {
+        let [a, b] = [DynamicsKind::Koopman, DynamicsKind::Mlp].map(|d| read_parameters(&world(d)));
+        let others: Vec<_> = a.keys().filter(|name| !name.starts_with("dynamics")).collect();
+        assert!(others.len() > 20);
+        assert!(others.into_iter().all(|name| a[name] == b[name]));
+    }
+
+    /// The batched score is the sum it stands for, step by step.
+    #[test]
+    fn score_is_the_discounted_sum_along_the_rollout() {
+        for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+            let mut w = world(dynamics);
+            w.reward.set_last(&mut Stream::new(2, "init"));
+            for horizon in [1, 4] {
+                let (z0, a) = (normal::<2>([6, 16], 3), normal::<3>([6, horizon, 2], 4));
+                let noise = normal::<2>([6, 2], 5) * 0.1;
+                let score = w.score(z0.clone(), a.clone(), noise.clone(), 0.9);
+                let (mut z, mut expected) = (z0, Tensor::<1>::zeros([6], &a.device()));
+                for t in 0..horizon {
+                    let at = a.clone().narrow(1, t, 1).reshape([6, 2]);
+                    let r = w.reward(Tensor::cat(vec![z.clone(), at.clone()], 1));
+                    expected = expected + r * 0.9f64.powi(t as i32);
+                    z = w.dynamics.step(z, at);
+                }
+                let tail = w.value(Tensor::cat(vec![z.clone(), w.act(z, noise)], 1));
+                expected = expected + tail * 0.9f64.powi(horizon as i32);
+                assert!(max_difference(score, expected) < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn the_clamp_of_actions_passes_gradients_straight_through() {
+        let w = {
+            let device = crate::device::cpu().autodiff();
+            World::new(&tiny(DynamicsKind::Mlp).model, 4, 2, &mut Stream::new(1, "init"), &device)
+        };
+        let z = Tensor::from_inner(normal::<2>([3, 16], 1));
+        let far = Tensor::from_inner(Tensor::full([3, 2], 5.0, &crate::device::cpu())).require_grad();
+        let action = w.act(z, far.clone());
+        let grads = action.clone().sum().backward();
+        assert!(action.inner().lower_equal_elem(1.0).all().into_scalar::<bool>());
+        assert!(
+            max_difference(far.grad(&grads).unwrap(), Tensor::ones([3, 2], &crate::device::cpu())) == 0.0
+        );
+    }
 }

@@ -118,7 +118,9 @@ mod tests {
     fn fused_activations_equal_plain_ones_in_value_and_gradient() {
         let x = normal::<2>([37, 65], 1).mul_scalar(2.0);
         let plain_elu = |x: Tensor<2>| activation::elu(x, 1.0);
-        for (fused, plain) in [(elu::<2> as fn(Tensor<2>) -> _, plain_elu as fn(_) -> _), (tanh, Tensor::tanh)] {
+        for (fused, plain) in
+            [(elu::<2> as fn(Tensor<2>) -> _, plain_elu as fn(_) -> _), (tanh, Tensor::tanh)]
+        {
             assert!(max_difference(fused(x.clone()), plain(x.clone())) < 1e-6);
             let (a, b) = (gradient_of(fused, x.clone()), gradient_of(plain, x.clone()));
             assert!(max_difference(a, b) < 2e-6);
@@ -131,6 +133,9 @@ mod tests {
         let x = normal::<2>([8, 12], 2);
         let view = x.clone().transpose().slice([2..7, 1..6]);
         assert!(max_difference(elu(view.clone()), activation::elu(view, 1.0)) < 1e-6);
-        assert!(max_difference(x.clone(), normal::<2>([8, 12], 2)) == 0.0, "the input must not change in place");
+        assert!(
+            max_difference(x.clone(), normal::<2>([8, 12], 2)) == 0.0,
+            "the input must not change in place"
+        );
     }
 }

@@ -107,7 +107,11 @@ fn padded_size(horizon: usize) -> usize {
 /// λ^k in polar form and f64: repeated f32 products would drift, and k·arg λ loses digits in f32.
 fn power(lambda: Complex32, k: usize) -> Complex64 {
     let lambda = Complex64::new(lambda.re as f64, lambda.im as f64);
-    if k == 0 { Complex64::ONE } else { Complex64::from_polar(lambda.norm().powi(k as i32), lambda.arg() * k as f64) }
+    if k == 0 {
+        Complex64::ONE
+    } else {
+        Complex64::from_polar(lambda.norm().powi(k as i32), lambda.arg() * k as f64)
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,11 @@ pub struct NormGrads<B: Backend> {
 #[backend_extension(Flex, Autodiff)]
 pub trait NormOps: Backend {
     /// y = tanh(γ · (x − mean) / sqrt(var + 1e-5) + β), statistics over the last dimension of `x [R, n]`.
-    fn norm_tanh(x: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn norm_tanh(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
     /// Gradients for x, γ, β, given x, γ, the output y and its gradient g.
     fn norm_tanh_backward(
         x: FloatTensor<Self>,
@@ -117,7 +121,11 @@ impl NormOps for Flex {
 }
 
 impl<B: NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
-    fn norm_tanh(x: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn norm_tanh(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct NormTanh;
         impl<B: NormOps> Backward<B, 3> for NormTanh {

@@ -5,7 +5,6 @@ use crate::config::PlannerConfig;
 use crate::rng::Stream;
 use burn::prelude::*;
 
-
 /// Noise of E environments; environment i's numbers come from its own stream only, so that its plan does not
 /// depend on who else is planned in the same batch.
 #[derive(Clone, Debug)]
@@ -41,8 +40,7 @@ impl Noise {
         streams: &mut [Stream],
         device: &Device,
     ) -> Self {
-        let (n, p, i, e) =
-            (config.num_samples, config.policy_sequences(), config.iterations, streams.len());
+        let (n, p, i, e) = (config.num_samples, config.policy_sequences(), config.iterations, streams.len());
         let row = horizon * actions;
         let mut samples = vec![0.0; i * e * n * row];
         let mut tails = vec![0.0; i * e * n * actions];
@@ -52,7 +50,8 @@ impl Noise {
             for iteration in 0..i {
                 let at = iteration * e + env;
                 samples[at * n * row..][..n * row].copy_from_slice(&stream.normal(n * row));
-                tails[at * n * actions..][..n * actions].copy_from_slice(&stream.clipped_normal(n * actions, policy_std));
+                tails[at * n * actions..][..n * actions]
+                    .copy_from_slice(&stream.clipped_normal(n * actions, policy_std));
             }
             policy.extend(stream.clipped_normal(p * row, policy_std));
             policy_tails.extend(stream.clipped_normal(p * actions, policy_std));

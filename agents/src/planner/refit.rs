@@ -52,7 +52,12 @@ impl Elites {
     }
 
     /// The action to execute, `[E, A]`: MPPI draws an elite by its weight (Gumbel-max), CEM takes the mean.
-    pub fn choose(&self, config: &PlannerConfig, gumbel: Tensor<2>, mean: impl Fn() -> Tensor<2>) -> Tensor<2> {
+    pub fn choose(
+        &self,
+        config: &PlannerConfig,
+        gumbel: Tensor<2>,
+        mean: impl Fn() -> Tensor<2>,
+    ) -> Tensor<2> {
         if config.kind == PlannerKind::Cem {
             return mean();
         }

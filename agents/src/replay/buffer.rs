@@ -19,7 +19,9 @@ const MIN_PRIORITY: f32 = 1e-6;
 #[derive(Debug, Error, PartialEq)]
 pub enum ReplayError {
     /// Longer than the ring.
-    #[error("an episode of {len} transitions does not fit a replay of {capacity} slots: raise `replay.capacity`")]
+    #[error(
+        "an episode of {len} transitions does not fit a replay of {capacity} slots: raise `replay.capacity`"
+    )]
     EpisodeTooLong {
         /// Transitions of the episode.
         len: usize,

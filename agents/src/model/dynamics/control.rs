@@ -22,7 +22,13 @@ pub struct Control {
 
 impl Control {
     /// For `latent` = 2m reals and `actions` action dimensions.
-    pub fn new(config: &ControlConfig, latent: usize, actions: usize, stream: &mut Stream, device: &Device) -> Self {
+    pub fn new(
+        config: &ControlConfig,
+        latent: usize,
+        actions: usize,
+        stream: &mut Stream,
+        device: &Device,
+    ) -> Self {
         let encoded = config.encoded_dim;
         let sizes: Vec<usize> =
             [actions].into_iter().chain(config.action_hidden.iter().copied()).chain([encoded]).collect();

@@ -180,7 +180,9 @@ mod tests {
     fn additive_dynamics_obey_superposition() {
         let k = build(|c| c.koopman.control.form = ControlForm::Additive);
         let (z, w, a) = (normal::<2>([4, 16], 1), normal::<2>([4, 16], 2), normal::<3>([4, 6, 3], 3));
-        let free = |z: Tensor<2>| k.rollout(z, a.clone()) - k.rollout(Tensor::zeros([4, 16], &a.device()), a.clone());
+        let free = |z: Tensor<2>| {
+            k.rollout(z, a.clone()) - k.rollout(Tensor::zeros([4, 16], &a.device()), a.clone())
+        };
         assert!(max_difference(free(z.clone() + w.clone()), free(z) + free(w)) < 1e-5);
     }
 }

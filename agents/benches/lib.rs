@@ -1,0 +1,1 @@
+//! Criterion benches of `td-koopman-agents`; see the README beside this file.

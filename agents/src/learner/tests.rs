@@ -1,0 +1,156 @@
+//! The learner as a whole.
+
+use super::*;
+use crate::config::{AgentConfig, DynamicsKind, tests::tiny};
+use crate::replay::{Batch, Ending, Episode, Replay};
+use crate::rng::Stream;
+use std::collections::BTreeMap;
+
+const OBSERVATION: usize = 4;
+const ACTION: usize = 2;
+
+fn learner(config: &AgentConfig) -> Learner {
+    Learner::new(config, OBSERVATION, ACTION, &mut Stream::new(1, "init"), &crate::device::cpu())
+}
+
+/// Episodes of a smooth made-up system with a reward that depends on state and action.
+fn replay(config: &AgentConfig) -> Replay {
+    let mut stream = Stream::new(2, "data");
+    let mut replay = Replay::new(&config.replay, config.learner.horizon, OBSERVATION, ACTION);
+    for _ in 0..10 {
+        let mut x = stream.normal(OBSERVATION);
+        let mut episode = Episode::start(&x);
+        for _ in 0..30 {
+            let a = stream.uniform(ACTION, -1.0, 1.0);
+            let reward = a[0] * x[0].tanh() + 0.5;
+            x = (0..OBSERVATION).map(|i| 0.9 * x[i] + 0.2 * x[(i + 1) % 4].sin() + 0.1 * a[i % 2]).collect();
+            episode.push(&a, reward, &x);
+        }
+        replay.add(&episode, Ending::Truncated).unwrap();
+    }
+    replay
+}
+
+fn batches(config: &AgentConfig, n: usize) -> Vec<Batch> {
+    let (replay, mut stream) = (replay(config), Stream::new(3, "replay"));
+    let draw = |_| {
+        let mut batch = Batch::default();
+        replay.sample(config.learner.batch_size, &mut stream, &mut batch);
+        batch
+    };
+    (0..n).map(draw).collect()
+}
+
+#[test]
+fn losses_fall_for_both_dynamics() {
+    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        let config = tiny(dynamics);
+        let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
+        let losses: Vec<Losses> =
+            batches(&config, 300).iter().map(|b| learner.update(b, &mut noise).losses).collect();
+        let mean = |part: &[Losses]| part.iter().map(|l| l.reward).sum::<f64>() / part.len() as f64;
+        assert!(mean(&losses[280..]) < 0.2 * mean(&losses[..5]), "{dynamics:?}");
+        assert!(losses.iter().all(|l| l.terms().iter().all(|x| x.is_finite())));
+        assert_eq!(learner.updates(), 300);
+    }
+}
+
+/// tdmpc2#28 (replay and optimiser not restored) and newt (optimisers saved and dropped): a restored learner must
+/// continue bit by bit.
+#[test]
+fn a_restored_learner_continues_bit_by_bit() {
+    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        let config = tiny(dynamics);
+        let (mut a, mut noise) = (learner(&config), Stream::new(4, "noise"));
+        let batches = batches(&config, 9);
+        batches[..5].iter().for_each(|b| drop(a.update(b, &mut noise)));
+        let mut b =
+            Learner::new(&config, OBSERVATION, ACTION, &mut Stream::new(77, "init"), &crate::device::cpu());
+        b.import(&a.export()).unwrap();
+        let mut noise_b = noise.clone();
+        for batch in &batches[5..] {
+            let (x, y) = (a.update(batch, &mut noise), b.update(batch, &mut noise_b));
+            assert_eq!((x.losses, x.priorities), (y.losses, y.priorities));
+        }
+        assert_eq!(a.export(), b.export());
+    }
+}
+
+fn changed(before: &LearnerState, after: &LearnerState) -> Vec<String> {
+    let world = |(name, p): (&String, &Parameter)| {
+        (name.starts_with("world.") && before.parameters[name] != *p).then(|| name.clone())
+    };
+    after.parameters.iter().filter_map(world).collect()
+}
+
+/// The policy loss passes through the critics and must not move them; the model loss must not move the policy.
+#[test]
+fn policy_and_model_are_trained_apart() {
+    let mut config = tiny(DynamicsKind::Koopman);
+    let (batches, mut noise) = (batches(&config, 6), Stream::new(4, "noise"));
+    // critics start at zero, where the policy has no gradient
+    let mut begun = learner(&config);
+    batches[..3].iter().for_each(|b| drop(begun.update(b, &mut noise)));
+    let before = begun.export();
+    for (model, policy) in [(1e-3, 0.0), (0.0, 1e-3)] {
+        (config.learner.learning_rate, config.learner.policy_learning_rate) = (model, policy);
+        let mut learner = learner(&config);
+        learner.import(&before).unwrap();
+        batches[3..].iter().for_each(|b| drop(learner.update(b, &mut noise)));
+        let changed = changed(&before, &learner.export());
+        assert!(!changed.is_empty());
+        for name in changed {
+            assert_eq!(name.starts_with("world.policy"), policy > 0.0, "{name} moved");
+        }
+    }
+}
+
+/// rsl_rl, burn-rl, rlevo treat truncation as termination. One-step episodes that always pay 1: worth 1 if they
+/// terminate, and more and more (up to 1/(1 − γ)) if they were only cut off.
+#[test]
+fn values_bootstrap_through_a_time_limit_and_not_through_a_termination() {
+    let value_after = |ending| {
+        let mut config = tiny(DynamicsKind::Mlp);
+        config.learner.discount = 0.8;
+        let mut replay = Replay::new(&config.replay, config.learner.horizon, OBSERVATION, ACTION);
+        for _ in 0..50 {
+            let mut episode = Episode::start(&[0.5; OBSERVATION]);
+            episode.push(&[0.1; ACTION], 1.0, &[0.5; OBSERVATION]);
+            replay.add(&episode, ending).unwrap();
+        }
+        let (mut learner, mut stream, mut batch) = (learner(&config), Stream::new(5, "s"), Batch::default());
+        for _ in 0..1500 {
+            replay.sample(32, &mut stream, &mut batch);
+            learner.update(&batch, &mut stream);
+        }
+        let z = learner.online().encode(tensor(&[0.5; OBSERVATION]));
+        let za = burn::Tensor::cat(vec![z, tensor(&[0.1; ACTION])], 1);
+        learner.online().value(za).into_scalar::<f32>()
+    };
+    let (terminated, truncated) = (value_after(Ending::Terminated), value_after(Ending::Truncated));
+    assert!((terminated - 1.0).abs() < 0.1, "a terminated step is worth its reward, not {terminated}");
+    assert!(truncated > 3.0, "a truncated step goes on paying: {truncated}");
+}
+
+fn tensor(x: &[f32]) -> burn::Tensor<2> {
+    burn::Tensor::<1>::from_floats(x, &crate::device::cpu()).unsqueeze()
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut config = tiny(DynamicsKind::Koopman);
+            // large enough to be split among threads
+            (config.model.hidden_dim, config.learner.batch_size) = (192, 200);
+            let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
+            batches(&config, 3).iter().for_each(|b| drop(learner.update(b, &mut noise)));
+            learner.export()
+        })
+    };
+    let (one, four) = (run(1), run(4));
+    let differing: BTreeMap<_, _> =
+        one.parameters.iter().filter(|(name, p)| four.parameters[*name] != **p).collect();
+    assert!(differing.is_empty(), "{:?} differ", differing.keys());
+}

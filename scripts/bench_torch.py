@@ -1,0 +1,176 @@
+"""Times TD-MPC v1 (MLP dynamics) in PyTorch: milliseconds of process CPU time per plan and per update.
+
+The peer of `cargo bench -p td-koopman-agents`, written by us from the paper (Hansen et al. 2022) at the same sizes:
+small (128 candidates, widths 256, batch 256) and paper (512, 512, 512); 17 observations, 6 actions, latent 50, H 5.
+
+usage: python bench_torch.py [--size small|paper] [--threads 1] [--repeats 20]
+needs: torch. On AMD processors PyTorch's MKL refuses its AVX-512 kernels; preload a library that defines
+`int mkl_serv_intel_cpu_true(void) { return 1; }` for a fair peer.
+"""
+
+import argparse
+import copy
+import statistics
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+OBSERVATION, ACTION, LATENT, HORIZON = 17, 6, 50, 5
+SIZES = {"small": dict(samples=128, hidden=256, batch=256, elites=16), "paper": dict(samples=512, hidden=512, batch=512, elites=64)}
+
+
+def mlp(*sizes, zero=False):
+    layers = []
+    for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+        layer = nn.Linear(inputs, outputs)
+        nn.init.orthogonal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        layers += [layer, nn.ELU()]
+    if zero:
+        nn.init.zeros_(layers[-2].weight)
+    return nn.Sequential(*layers[:-1])
+
+
+class World(nn.Module):
+    def __init__(self, hidden):
+        super().__init__()
+        za = LATENT + ACTION
+        self.encoder = mlp(OBSERVATION, 256, LATENT)
+        self.dynamics = mlp(za, hidden, hidden, LATENT)
+        self.reward = mlp(za, hidden, hidden, 1, zero=True)
+        self.policy = mlp(LATENT, hidden, hidden, ACTION)
+        critic = lambda: nn.Sequential(nn.Linear(za, hidden), nn.LayerNorm(hidden), nn.Tanh(), *mlp(hidden, hidden, 1, zero=True))
+        self.q1, self.q2 = critic(), critic()
+
+    def act(self, z, std=0.05):
+        a = torch.tanh(self.policy(z))
+        noise = (torch.randn_like(a) * std).clamp(-0.3, 0.3)
+        raw = a + noise
+        return raw - raw.detach() + raw.detach().clamp(-1 + 1e-6, 1 - 1e-6)
+
+    def next(self, z, a):
+        za = torch.cat([z, a], -1)
+        return self.dynamics(za), self.reward(za)
+
+    def value(self, z, a):
+        za = torch.cat([z, a], -1)
+        return torch.min(self.q1(za), self.q2(za))
+
+
+class Agent:
+    def __init__(self, samples, hidden, batch, elites):
+        self.samples, self.batch, self.elites = samples, batch, elites
+        self.world = World(hidden)
+        self.target = copy.deepcopy(self.world)
+        self.optimizer = torch.optim.Adam(self.world.parameters(), lr=1e-3)
+        self.policy_optimizer = torch.optim.Adam(self.world.policy.parameters(), lr=1e-3)
+        self.updates = 0
+        self.warm = torch.zeros(HORIZON, ACTION)
+
+    @torch.no_grad()
+    def plan(self, observation):
+        w = self.world
+        n_policy = int(0.05 * self.samples)
+        z = w.encoder(observation[None])
+        zp, proposals = z.repeat(n_policy, 1), []
+        for _ in range(HORIZON):
+            proposals.append(w.act(zp))
+            zp, _ = w.next(zp, proposals[-1])
+        proposals = torch.stack(proposals)
+        z = z.repeat(self.samples + n_policy, 1)
+        mean = torch.cat([self.warm[1:], torch.zeros(1, ACTION)])
+        std = torch.full_like(mean, 2.0)
+        for _ in range(6):
+            actions = (mean[:, None] + std[:, None] * torch.randn(HORIZON, self.samples, ACTION)).clamp(-1, 1)
+            actions = torch.cat([actions, proposals], 1)
+            zk, value, discount = z, 0.0, 1.0
+            for a in actions:
+                zk, reward = w.next(zk, a)
+                value = value + discount * reward
+                discount *= 0.99
+            value = (value + discount * w.value(zk, w.act(zk))).nan_to_num_(0).squeeze(-1)
+            best = value.topk(self.elites)
+            chosen = actions[:, best.indices]
+            score = torch.softmax(0.5 * (best.values - best.values[0]), 0)
+            new = (chosen * score[None, :, None]).sum(1)
+            std = ((chosen - new[:, None]) ** 2 * score[None, :, None]).sum(1).sqrt().clamp(0.05, 2.0)
+            mean = 0.1 * mean + 0.9 * new
+        self.warm = mean
+        return chosen[0, torch.multinomial(score, 1)[0]] + std[0] * torch.randn(ACTION)
+
+    def update(self, observations, actions, rewards, weights):
+        """observations [H+1, B, O], actions [H, B, A], rewards [H, B, 1]"""
+        w, rho = self.world, 0.5
+        self.optimizer.zero_grad(set_to_none=True)
+        z = w.encoder(observations[0])
+        latents, consistency, reward_loss, value_loss, priority = [z.detach()], 0.0, 0.0, 0.0, 0.0
+        for t in range(HORIZON):
+            za = torch.cat([z, actions[t]], -1)
+            q1, q2 = w.q1(za), w.q2(za)
+            z, reward = w.next(z, actions[t])
+            with torch.no_grad():
+                zt = w.encoder(observations[t + 1])
+                target_latent = self.target.encoder(observations[t + 1])
+                td = rewards[t] + 0.99 * self.target.value(zt, w.act(zt))
+            latents.append(z.detach())
+            consistency = consistency + rho**t * F.mse_loss(z, target_latent, reduction="none").mean(1, keepdim=True)
+            reward_loss = reward_loss + rho**t * F.mse_loss(reward, rewards[t], reduction="none")
+            value_loss = value_loss + rho**t * ((q1 - td) ** 2 + (q2 - td) ** 2)
+            priority = priority + rho**t * ((q1 - td).abs() + (q2 - td).abs()).detach()
+        loss = 2 * consistency.clamp(max=1e4) + 0.5 * reward_loss.clamp(max=1e4) + 0.1 * value_loss.clamp(max=1e4)
+        ((loss.squeeze(1) * weights).mean() / HORIZON).backward()
+        torch.nn.utils.clip_grad_norm_(w.parameters(), 10.0)
+        self.optimizer.step()
+
+        self.policy_optimizer.zero_grad(set_to_none=True)
+        critics = [*w.q1.parameters(), *w.q2.parameters()]
+        for p in critics:
+            p.requires_grad_(False)
+        policy_loss = -sum(rho**t * w.value(z, w.act(z)).mean() for t, z in enumerate(latents))
+        policy_loss.backward()
+        torch.nn.utils.clip_grad_norm_(w.policy.parameters(), 10.0)
+        self.policy_optimizer.step()
+        for p in critics:
+            p.requires_grad_(True)
+        self.updates += 1
+        if self.updates % 2 == 0:
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.target.parameters()), list(w.parameters()), 0.01)
+        return priority
+
+
+def cpu_ms(work, repeats):
+    for _ in range(3):
+        work()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        times.append(1e3 * (time.process_time() - start))
+    return statistics.median(times), min(times), max(times)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, action="append")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=20)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    print(f"torch {torch.__version__}, {args.threads} thread(s); process CPU ms: median (min, max)")
+    for name in args.size or SIZES:
+        size = SIZES[name]
+        agent, b = Agent(**size), size["batch"]
+        batch = (torch.randn(HORIZON + 1, b, OBSERVATION), torch.rand(HORIZON, b, ACTION) * 2 - 1, torch.rand(HORIZON, b, 1), torch.ones(b))
+        for _ in range(5):
+            agent.update(*batch)
+        observation = torch.randn(OBSERVATION)
+        for what, work in [("plan", lambda: agent.plan(observation)), ("update", lambda: agent.update(*batch))]:
+            print("%-6s %-7s %8.2f (%.2f, %.2f)" % ((name, what) + cpu_ms(work, args.repeats)))
+
+
+if __name__ == "__main__":
+    main()

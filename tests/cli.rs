@@ -1,0 +1,96 @@
+//! The commands as a user types them.
+
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_td-koopman")).args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+#[test]
+fn bad_requests_end_with_one_sentence_and_exit_code_2() {
+    for (arguments, sentence) in [
+        (&["--env", "halfcheeta"][..], "the nearest names are halfcheetah"),
+        (&["--env", "pendulum", "--dynamics", "foo"], "expected `koopman` or `mlp`"),
+        (&["--env", "pendulum", "--set", "learner.horizn=3"], "the nearest is `learner.horizon`"),
+        (
+            &["--env", "pendulum", "--set", "learner.horizon=x"],
+            "is a string, but `learner.horizon` is an integer",
+        ),
+        (&["--env", "pendulum", "--config", "absent.toml"], "cannot read the configuration absent.toml"),
+        (&["--env", "pendulum", "--device", "tpu"], "unknown device `tpu`"),
+        (&["eval", "absent"], "absent holds no checkpoint"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = said(&output);
+        assert!(said.contains(sentence) && said.lines().count() == 1, "{arguments:?}: {said}");
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_is_not_built_in_names_its_feature() {
+    let output = run(&["--env", "pendulum", "--device", "cuda"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("rebuild with `--features cuda`"));
+}
+
+#[test]
+fn envs_lists_every_environment_with_its_numbers() {
+    let output = run(&["envs"]);
+    let table = said(&output);
+    assert!(output.status.success());
+    let row = table.lines().find(|line| line.starts_with("cheetah-run")).unwrap();
+    for cell in ["dmc/cheetah-run", " 17 ", " 6 ", "1000", " 4 ", "DMControl"] {
+        assert!(row.contains(cell), "{row}");
+    }
+    assert_eq!(table.lines().count(), 1 + td_koopman_envs::registry::table().len());
+}
+
+/// Train, evaluate twice, write a trace: what the README promises.
+#[test]
+fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = |name: &str| temporary.path().join(name).display().to_string();
+    let folder = path("run");
+    let trained = run(&[
+        "--env",
+        "cartpole-swingup",
+        "--steps",
+        "2400",
+        "--out",
+        &folder,
+        "--set",
+        "model.hidden_dim=16",
+        "--set",
+        "planner.num_samples=16",
+        "--set",
+        "learner.batch_size=8",
+        "--set",
+        "train.seed_decisions=125",
+        "--set",
+        "evaluation.episodes=1",
+    ]);
+    assert!(trained.status.success(), "{}", said(&trained));
+    for file in ["config.toml", "train.csv", "eval.csv", "curve.svg", "provenance.txt", "tensorboard"] {
+        assert!(temporary.path().join("run").join(file).exists(), "{file}");
+    }
+    let evaluate = |trace: &str| {
+        let output = run(&["eval", &folder, "--episodes", "2", "--seed", "7", "--trace", trace]);
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    let (a, b) = (path("a.csv"), path("b.csv"));
+    assert_eq!(evaluate(&a), evaluate(&b));
+    let (a, b) = (std::fs::read(a).unwrap(), std::fs::read(b).unwrap());
+    assert!(a == b, "traces of equal evaluations differ");
+    let text = String::from_utf8(a).unwrap();
+    assert_eq!(text.lines().count(), 1 + 2 * 1000);
+    assert!(text.lines().last().unwrap().ends_with("truncated"));
+    let said = evaluate(&path("c.csv"));
+    assert!(said.contains("return ") && said.contains(" ± ") && said.contains("over 2 episodes"), "{said}");
+}
