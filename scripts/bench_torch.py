@@ -1,6 +1,6 @@
 """Times TD-MPC v1 (MLP dynamics) in PyTorch: milliseconds of process CPU time per plan and per update.
 
-The peer of `cargo bench -p td-koopman-agents`, written by us from the paper (Hansen et al. 2022) at the same sizes:
+The peer of `cargo bench -p td-koopman-benches`, written by us from the paper (Hansen et al. 2022) at the same sizes:
 small (128 candidates, widths 256, batch 256) and paper (512, 512, 512); 17 observations, 6 actions, latent 50, H 5.
 
 usage: python bench_torch.py [--size small|paper] [--threads 1] [--repeats 20]

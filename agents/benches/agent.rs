@@ -1,4 +1,4 @@
-//! Milliseconds per plan and per update, at the sizes of `configs/preset/small.toml` and at TD-MPC v1's.
+//! CPU milliseconds per plan and per update, at the sizes of `configs/preset/small.toml` and at TD-MPC v1's.
 //!
 //! `cargo bench -p td-koopman-benches`; single thread: prefix `RAYON_NUM_THREADS=1`.
 
@@ -11,6 +11,7 @@ use td_koopman_agents::ops::Unroll;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
 use td_koopman_agents::rng::Stream;
+use td_koopman_benches::CpuTime;
 
 const OBSERVATION: usize = 17;
 const ACTION: usize = 6;
@@ -102,7 +103,7 @@ fn random_batch(config: &AgentConfig) -> Batch {
     batch
 }
 
-fn agents(c: &mut Criterion) {
+fn agents(c: &mut Criterion<CpuTime>) {
     device::keep_freed_memory();
     let mut group = c.benchmark_group("agent");
     group.sample_size(20);
@@ -142,5 +143,9 @@ fn agents(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, agents);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = agents
+}
 criterion_main!(benches);

@@ -1,11 +1,17 @@
 //! Plain and critic networks.
 
 use super::init::{Init, linear};
-use crate::ops;
+use crate::ops::{self, Activation};
 use crate::rng::Stream;
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::prelude::*;
+
+/// act(x·W + b) of a layer with bias.
+fn dense(layer: &Linear, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    let bias = layer.bias.as_ref().expect("our layers have a bias");
+    ops::dense(x, layer.weight.val(), bias.val(), activation)
+}
 
 /// Linear layers with ELU between them; the output is linear.
 #[derive(Module, Debug)]
@@ -24,9 +30,14 @@ impl Mlp {
 
     /// `[R, sizes[0]]` → `[R, sizes[last]]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.forward_into(x, Activation::Identity)
+    }
+
+    /// The same with an activation at the end.
+    pub fn forward_into(&self, x: Tensor<2>, end: Activation) -> Tensor<2> {
         let (last, hidden) = self.layers.split_last().expect("an MLP has at least one layer");
-        let x = hidden.iter().fold(x, |x, layer| ops::elu(layer.forward(x)));
-        last.forward(x)
+        let x = hidden.iter().fold(x, |x, layer| dense(layer, x, Activation::Elu));
+        dense(last, x, end)
     }
 }
 
@@ -52,7 +63,8 @@ impl Critic {
 
     /// `[R, D + A]` → `[R, 1]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.tail.forward(ops::layer_norm_tanh(self.input.forward(x), self.gamma.val(), self.beta.val()))
+        let x = dense(&self.input, x, Activation::Identity);
+        self.tail.forward(ops::layer_norm_tanh(x, self.gamma.val(), self.beta.val()))
     }
 }
 

@@ -4,7 +4,7 @@ use super::dynamics::Dynamics;
 use super::init::Init;
 use super::mlp::{Critic, Mlp};
 use crate::config::ModelConfig;
-use crate::ops;
+use crate::ops::Activation;
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -71,7 +71,7 @@ impl World {
 
     /// tanh π(z) plus clipped noise, kept inside ±1: `[R, D]`, noise `[R, A]` (already scaled) → `[R, A]`.
     pub fn act(&self, z: Tensor<2>, noise: Tensor<2>) -> Tensor<2> {
-        straight_through_clamp(ops::tanh(self.policy.forward(z)) + noise)
+        straight_through_clamp(self.policy.forward_into(z, Activation::Tanh) + noise)
     }
 
     /// π's action sequences rolled through the model: `z0 [R, D]`, noise `[R, H, A]` → `[R, H, A]`.

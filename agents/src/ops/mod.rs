@@ -1,9 +1,9 @@
 //! Our fused operations. Each has a plain-tensor reference (used on devices without a kernel, and by the tests)
 //! and a hand-written backward pass checked against it.
 
-mod activation;
 mod adam;
 mod convolution;
+mod dense;
 
 mod flex;
 mod normalization;
@@ -12,8 +12,8 @@ mod recurrence;
 mod recurrence_cuda;
 pub(crate) mod simd;
 
-pub use activation::{elu, tanh};
 pub use adam::{AdamStep, adam_step};
+pub use dense::{Activation, dense};
 pub use normalization::layer_norm_tanh;
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};
 

@@ -118,7 +118,7 @@ impl RecurrenceOps for CubeBackend {
         );
         out
     }
-    fn diag_backward_kernel(
+    fn recurrence_backward(
         lambda: FloatTensor<Self>,
         z0: FloatTensor<Self>,
         z: FloatTensor<Self>,

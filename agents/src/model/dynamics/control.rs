@@ -4,7 +4,7 @@ use super::eigenvalues::Complex;
 use crate::config::{ControlConfig, ControlForm};
 use crate::model::init::{Init, orthogonal};
 use crate::model::mlp::Mlp;
-use crate::ops;
+use crate::ops::Activation;
 use crate::rng::Stream;
 use burn::module::Param;
 use burn::prelude::*;
@@ -56,7 +56,7 @@ impl Control {
 
     /// 1 + tanh s(z): `[R, 2m]` → `[R, l]`; `None` without a gate.
     pub fn gate(&self, z: Tensor<2>) -> Option<Tensor<2>> {
-        self.gate.as_ref().map(|s| ops::tanh(s.forward(z)) + 1.0)
+        self.gate.as_ref().map(|s| s.forward_into(z, Activation::Tanh) + 1.0)
     }
 
     /// L̄ = gain · L as a real `[l, 2m]` matrix.
