@@ -256,7 +256,7 @@ impl Replay {
         if saved.observations.len() != slots * self.observation_dim
             || saved.actions.len() != slots * self.action_dim
             || saved.priorities.len() != slots
-            || saved.episodes.len() % 3 != 0
+            || !saved.episodes.len().is_multiple_of(3)
         {
             return Err(ReplayError::Inconsistent("array lengths do not fit the environment"));
         }

@@ -16,6 +16,7 @@ use burn::prelude::*;
 
 /// Latent dynamics: z' = d(z, a).
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // an agent holds three of them
 pub enum Dynamics {
     /// Diagonal complex linear dynamics.
     Koopman(Koopman),

@@ -1,0 +1,152 @@
+//! The checks every device has to pass.
+
+use burn::prelude::*;
+use td_koopman_agents::agent::{Agent, Schedule};
+use td_koopman_agents::config::*;
+use td_koopman_agents::device::cpu;
+use td_koopman_agents::ops::{Activation, Unroll, dense, diagonal_recurrence, layer_norm_tanh};
+use td_koopman_agents::planner::{Mode, Plan};
+use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
+use td_koopman_agents::rng::Stream;
+
+const OBSERVATION: usize = 5;
+const ACTION: usize = 2;
+
+/// Operations, decisions and learning on `device` equal those on `flex` up to `tolerance` (relative).
+pub fn agrees_with_flex(device: &Device, tolerance: f32) {
+    operations(device, tolerance);
+    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        for form in [ControlForm::Additive, ControlForm::Gated] {
+            let config = config(dynamics, form);
+            let ((actions, parameters), (known_actions, known_parameters)) =
+                (life(&config, device), life(&config, &cpu()));
+            near(&actions, &known_actions, tolerance, "actions");
+            near(&parameters, &known_parameters, tolerance, "parameters after three updates");
+        }
+    }
+}
+
+fn near(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(a.len(), b.len());
+    let scale = b.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+    let worst = a.iter().zip(b).fold(0.0f32, |m, (x, y)| m.max((x - y).abs())) / scale;
+    assert!(worst < tolerance, "{what} differ by {worst} (relative)");
+}
+
+fn tensor<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let values = Stream::new(seed, "suite").normal(shape.iter().product());
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Value and all gradients of the three fused operations.
+fn operations(device: &Device, tolerance: f32) {
+    let run = |device: &Device| {
+        let t = |shape: &[usize], seed| {
+            let n = shape.iter().product();
+            Tensor::from_inner(tensor([n], seed, device)).require_grad()
+        };
+        let (x, w, b) = (t(&[70 * 24], 1), t(&[24 * 32], 2), t(&[32], 3));
+        let (gamma, beta) = (t(&[32], 4), t(&[32], 5));
+        let (lambda, c) = (t(&[32], 6), t(&[70 * 7 * 32], 7));
+        let y = dense(x.clone().reshape([70, 24]), w.clone().reshape([24, 32]), b.clone(), Activation::Elu);
+        let z0 = layer_norm_tanh(y, gamma.clone(), beta.clone());
+        let c3 = c.clone().reshape([70, 7, 32]);
+        let z = diagonal_recurrence(lambda.clone() * 0.5, z0, c3, Unroll::Recurrence);
+        let weights = Tensor::from_inner(tensor([70, 7, 32], 8, device));
+        let grads = (z.clone() * weights).sum().backward();
+        let mut numbers = vec![z.inner().reshape([70 * 7 * 32])];
+        numbers.extend([x, w, b, gamma, beta, lambda, c].map(|p| p.grad(&grads).expect("every input has a gradient")));
+        numbers.into_iter().map(|t| t.try_into_vec_as().expect("f32")).collect::<Vec<Vec<f32>>>()
+    };
+    for (i, (a, b)) in run(device).iter().zip(&run(&cpu())).enumerate() {
+        near(a, b, tolerance, &format!("output {i} of the fused operations"));
+    }
+}
+
+/// Three updates and a decision after each.
+fn life(config: &AgentConfig, device: &Device) -> (Vec<f32>, Vec<f32>) {
+    let mut agent = Agent::new(config, OBSERVATION, ACTION, &mut Stream::new(1, "init"), device);
+    let (mut stream, mut batch) = (Stream::new(2, "data"), Batch::default());
+    let mut replay = Replay::new(&config.replay, config.learner.horizon, OBSERVATION, ACTION);
+    let mut episode = Episode::start(&stream.normal(OBSERVATION));
+    for _ in 0..100 {
+        let action = stream.uniform(ACTION, -1.0, 1.0);
+        episode.push(&action, action[0], &stream.normal(OBSERVATION));
+    }
+    replay.add(&episode, Ending::Terminated).expect("it fits");
+    let (mut actions, mut noise, mut plan) = (Vec::new(), [Stream::new(3, "noise")], Plan::cold());
+    let schedule = Schedule { horizon: 3, min_std: 0.1 };
+    for _ in 0..3 {
+        replay.sample(config.learner.batch_size, &mut stream, &mut batch);
+        agent.update(&batch, &mut noise[0]);
+        let observation = stream.normal(OBSERVATION);
+        let plans = std::slice::from_ref(&plan);
+        let decision = agent.act(&observation, plans, schedule, Mode::Explore, &mut noise).remove(0);
+        actions.extend(decision.action);
+        plan = decision.plan;
+    }
+    let world = agent.export().parameters.into_iter().filter(|(name, _)| name.starts_with("world."));
+    (actions, world.flat_map(|(_, p)| p.values).collect())
+}
+
+fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
+    let constant = |end| LinearSchedule { start: end, end, decisions: 0 };
+    AgentConfig {
+        model: ModelConfig {
+            dynamics,
+            latent_dim: 16,
+            encoder_hidden: vec![32],
+            hidden_dim: 48,
+            koopman: KoopmanConfig {
+                unroll: Unroll::Auto,
+                eigenvalues: EigenvalueConfig {
+                    form: EigenvalueForm::Zoh,
+                    mu: Mu::Learned,
+                    mu_init: -0.2,
+                    mu_bounds: [-0.3, -0.1],
+                    omega: Omega::Linear,
+                    omega_training: Training::Learned,
+                    dt: StepSize::LogUniform,
+                    dt_range: [1e-3, 1e-1],
+                    dt_training: Training::Learned,
+                },
+                control: ControlConfig {
+                    form,
+                    conditioning: Conditioning::Along,
+                    action_hidden: vec![16],
+                    encoded_dim: 8,
+                    gate_hidden: 16,
+                },
+            },
+        },
+        learner: LearnerConfig {
+            batch_size: 40,
+            horizon: 3,
+            discount: 0.99,
+            rho: 0.5,
+            consistency_coef: 2.0,
+            reward_coef: 0.5,
+            value_coef: 0.1,
+            learning_rate: 1e-3,
+            policy_learning_rate: 1e-3,
+            adam_epsilon: 1e-8,
+            max_gradient_norm: 10.0,
+            target_rate: 0.01,
+            target_every: 2,
+            policy_std: 0.05,
+        },
+        replay: ReplayConfig { capacity: 1000, priority_exponent: 0.6, importance_exponent: 0.4 },
+        planner: PlannerConfig {
+            kind: PlannerKind::Mppi,
+            num_samples: 64,
+            policy_fraction: 0.1,
+            num_elites: 8,
+            iterations: 3,
+            temperature: 0.5,
+            momentum: 0.1,
+            init_std: 2.0,
+            horizon: constant(3.0),
+            min_std: constant(0.1),
+        },
+    }
+}
