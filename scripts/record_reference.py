@@ -7,8 +7,8 @@ usage:  python -m venv VENV
 Writes envs/tests/reference/. NAME.bin holds segments of 20 steps, 1000 steps in all: every other one starts from
 a random reset, the rest from where the one before ended. They are short because contacts are chaotic: the last bit
 of a sine, which differs between C libraries and processors, grows to 1e-9 within some 25 steps of a flailing
-HalfCheetah. The actions are drawn from a generator (`actions`) that the tests have too. NAME.LABEL.bin is one
-segment from a state chosen so that something happens there: a reward that random actions hardly reach, a
+HalfCheetah. NAME.episode.bin is one segment of 1000 steps, a whole episode, for machines where nothing differs. The
+actions are drawn from a generator (`actions`) that the tests have too. NAME.LABEL.bin is one segment from a state chosen so that something happens there: a reward that random actions hardly reach, a
 termination. Everything is a little-endian f64:
 
     nq, nv, observation size, segments, steps per segment, steps to the library's time limit
@@ -180,21 +180,21 @@ def actions(low, high):
         yield action
 
 
-def record(file, env, starts):
+def record(file, env, starts, steps=STEPS):
     """Records one segment from each of `starts`, functions that return a state."""
     action, segments, terminations = actions(env.low, env.high), [], 0
     for start in starts:
         qpos, qvel = start()
         observations, rewards, ends = [env.start(qpos, qvel)], [], []
-        for step in range(1, STEPS + 1):
+        for step in range(1, steps + 1):
             observation, reward, end = env.step(next(action))
             rewards.append(reward)
             ends.append(end == TERMINATED)
-            if step in (1, STEPS):
+            if step in (1, steps):
                 observations.append(observation)
         segments.append(np.concatenate([qpos, qvel, rewards, *observations, ends]))
         terminations += sum(ends)
-    header = [len(qpos), len(qvel), len(observation), len(segments), STEPS, env.limit]
+    header = [len(qpos), len(qvel), len(observation), len(segments), steps, env.limit]
     np.concatenate([header, *segments]).astype("<f8").tofile(REFERENCE / (file + ".bin"))
     print("%-28s last rewards %9.4f to %9.4f, %d steps with a termination"
           % (file, min(rewards), max(rewards), terminations))
@@ -255,6 +255,8 @@ def main():
         env = make(name)
         random = [functools.partial(env.random_state, seed) for seed in range(SEGMENTS // 2)]
         record(name, env, [start for fresh in random for start in (fresh, env.state)])
+        if name not in PENDULUM:
+            record(name + ".episode", env, [random[0]], steps=env.limit)
         for label, *state in chosen_states(name, env):
             record("%s.%s" % (name, label), env, [lambda: state])
     record_tolerance()
