@@ -101,7 +101,9 @@ fn leaves(table: &Table) -> Vec<(String, Value)> {
 fn set(to: &mut Table, known: &Table, key: &str, value: Value, source: &str) -> Result<(), ConfigError> {
     let Some(default) = lookup(known, key) else {
         let nearest = nearest_key(known, key);
-        return Err(ConfigError(format!("unknown key `{key}` in {source}; the nearest is `{nearest}`")));
+        return Err(ConfigError(format!(
+            "unknown key `{key}` (= {value}) in {source}; the nearest is `{nearest}`"
+        )));
     };
     let value = match (default, value) {
         // people write 1 where 1.0 is meant
@@ -178,7 +180,7 @@ mod tests {
         let e = error("planner.num_sample=7");
         assert_eq!(
             e,
-            "unknown key `planner.num_sample` in --set planner.num_sample=7; the nearest is `planner.num_samples`"
+            "unknown key `planner.num_sample` (= 7) in --set planner.num_sample=7; the nearest is `planner.num_samples`"
         );
         assert!(error("horizn=3").contains("`learner.horizon`"), "{}", error("horizn=3"));
         assert!(error("model.dynamics.kind=mlp").contains("unknown key"));
@@ -208,7 +210,10 @@ mod tests {
     fn files_are_named_in_errors() {
         let layer = Layer::parse("my.toml", "[learner]\nbatchsize = 3").unwrap();
         let e = resolve(&[layer]).unwrap_err().to_string();
-        assert_eq!(e, "unknown key `learner.batchsize` in my.toml; the nearest is `learner.batch_size`");
+        assert_eq!(
+            e,
+            "unknown key `learner.batchsize` (= 3) in my.toml; the nearest is `learner.batch_size`"
+        );
         assert!(
             Layer::parse("my.toml", "[learner")
                 .unwrap_err()

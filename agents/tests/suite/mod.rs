@@ -55,7 +55,9 @@ fn operations(device: &Device, tolerance: f32) {
         let weights = Tensor::from_inner(tensor([70, 7, 32], 8, device));
         let grads = (z.clone() * weights).sum().backward();
         let mut numbers = vec![z.inner().reshape([70 * 7 * 32])];
-        numbers.extend([x, w, b, gamma, beta, lambda, c].map(|p| p.grad(&grads).expect("every input has a gradient")));
+        numbers.extend(
+            [x, w, b, gamma, beta, lambda, c].map(|p| p.grad(&grads).expect("every input has a gradient")),
+        );
         numbers.into_iter().map(|t| t.try_into_vec_as().expect("f32")).collect::<Vec<Vec<f32>>>()
     };
     for (i, (a, b)) in run(device).iter().zip(&run(&cpu())).enumerate() {
