@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Trains the runs behind the learning curves of the README and collects them under results/learning/.
 #
-# usage: scripts/learning_curves.sh [PARALLEL]
+# usage: scripts/learning_curves.sh [PARALLEL]     train what is missing, PARALLEL (default 1) runs at a time; then collect
+#        scripts/learning_curves.sh collect        collect the runs that are finished
 #
-# Runs: preset small, one thread each, seeds 1 and 2, Koopman and MLP dynamics; cheetah-run to 60k environment steps and
-# halfcheetah to 50k. PARALLEL (default 1) runs at a time. Run it again after an interruption: finished runs are not
-# repeated and the others go on. On a 2 GHz core about 25 minutes a cheetah-run and 90 a halfcheetah.
+# Preset small, one thread each, seeds 1 and 2, Koopman and MLP dynamics; cheetah-run to 60k environment steps and
+# halfcheetah to 50k. After an interruption run it again: finished runs are not repeated, the others go on. On a 2 GHz
+# core a cheetah-run takes about 25 minutes and a halfcheetah 90.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-parallel=${1:-1}
 cargo build --release
 program=target/release/td-koopman
 
@@ -16,35 +16,49 @@ one() { # env steps dynamics seed
     "$program" --env "$1" --steps "$2" --dynamics "$3" --seed "$4" --set threads=1 --out "runs/learning/$1/$3/seed$4"
 }
 
-running=0
-for seed in 1 2; do
-    for env_steps in halfcheetah:50000 cheetah-run:60000; do
-        for dynamics in koopman mlp; do
-            if ((running >= parallel)); then
-                wait -n
-                running=$((running - 1))
-            fi
-            one "${env_steps%:*}" "${env_steps#*:}" "$dynamics" "$seed" 2>> runs-learning.log &
-            running=$((running + 1))
-        done
-    done
-done
-while ((running > 0)); do
-    wait -n
-    running=$((running - 1))
-done
-
-for env in cheetah-run halfcheetah; do
-    for dynamics in koopman mlp; do
-        for seed in 1 2; do
-            to=results/learning/$env/$dynamics/seed$seed
-            mkdir -p "$to"
-            for file in eval.csv train.csv config.toml provenance.txt; do
-                cp "runs/learning/$env/$dynamics/seed$seed/$file" "$to/"
+train() { # parallel runs
+    local parallel=$1 running=0
+    for seed in 1 2; do
+        for env_steps in halfcheetah:50000 cheetah-run:60000; do
+            for dynamics in koopman mlp; do
+                if ((running >= parallel)); then
+                    wait -n
+                    running=$((running - 1))
+                fi
+                one "${env_steps%:*}" "${env_steps#*:}" "$dynamics" "$seed" 2>> runs-learning.log &
+                running=$((running + 1))
             done
         done
     done
-    runs=results/learning/$env
-    "$program" plot --title "$env, preset small" --out "$runs/curves.svg" \
-        "koopman=$runs/koopman/seed1,$runs/koopman/seed2" "mlp=$runs/mlp/seed1,$runs/mlp/seed2"
-done
+    while ((running > 0)); do
+        wait -n
+        running=$((running - 1))
+    done
+}
+
+collect() {
+    for env in cheetah-run halfcheetah; do
+        local curves=()
+        for dynamics in koopman mlp; do
+            local seeds=()
+            for seed in 1 2; do
+                local from=runs/learning/$env/$dynamics/seed$seed to=results/learning/$env/$dynamics/seed$seed
+                [ -f "$from/curve.svg" ] || continue # written when a run is finished
+                mkdir -p "$to"
+                cp "$from"/{eval.csv,train.csv,config.toml,provenance.txt} "$to/"
+                seeds+=("$to")
+            done
+            if ((${#seeds[@]})); then
+                curves+=("$dynamics=$(IFS=,; echo "${seeds[*]}")")
+            fi
+        done
+        if ((${#curves[@]})); then
+            "$program" plot --title "$env, preset small" --out "results/learning/$env/curves.svg" "${curves[@]}"
+        fi
+    done
+}
+
+if [ "${1:-}" != collect ]; then
+    train "${1:-1}"
+fi
+collect

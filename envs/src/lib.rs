@@ -20,6 +20,7 @@
 
 pub mod classic;
 mod dmc;
+mod entry;
 mod env;
 mod error;
 mod gym;
@@ -28,5 +29,6 @@ mod random;
 pub mod registry;
 pub mod wrappers;
 
+pub use entry::Entry;
 pub use env::{End, Env, Source, Spec, State, Step};
 pub use error::Error;

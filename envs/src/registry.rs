@@ -2,27 +2,13 @@
 use Source::{Classic, DmControl, Gymnasium};
 
 use crate::{
-    Env, Error, Source, Spec,
+    Env, Error, Source,
     classic::{Linear, Pendulum},
     dmc::{self, Acrobot, Cartpole, Cheetah, Pace, Quadruped, Walker},
+    entry::{Entry, entry},
     gym::{self, HalfCheetah, Hopper, InvertedPendulum, Walker2d},
     wrappers::TimeLimit,
 };
-
-/// A registered environment: what it is called and how long it lasts.
-pub struct Entry {
-    /// Short name.
-    pub name: &'static str,
-    /// The name in the library it comes from.
-    pub official: &'static str,
-    /// Where it was defined first.
-    pub source: Source,
-    /// Length of an episode in simulator steps.
-    pub max_episode_steps: usize,
-    /// Simulator steps per decision in the published TD-MPC experiments; 1 where there are none.
-    pub action_repeat: usize,
-    build: fn(&Entry) -> Result<Box<dyn Env>, Error>,
-}
 
 /// The action repeats of DMControl are those of TD-MPC (Hansen et al. 2022, arXiv:2203.04955): 4, but 8 for
 /// the cartpole and 2 for the walker.
@@ -43,39 +29,6 @@ const TABLE: &[Entry] = &[
     entry("pendulum", "Pendulum-v1", Classic, 200, 1, |e| Ok(Box::new(Pendulum::new(e)))),
     entry("linear", "linear", Classic, 200, 1, |e| Ok(Box::new(Linear::new(e)))),
 ];
-
-const fn entry(
-    name: &'static str,
-    official: &'static str,
-    source: Source,
-    max_episode_steps: usize,
-    action_repeat: usize,
-    build: fn(&Entry) -> Result<Box<dyn Env>, Error>,
-) -> Entry {
-    Entry { name, official, source, max_episode_steps, action_repeat, build }
-}
-
-impl Entry {
-    /// The spec of this environment, completed with what its simulator says.
-    pub(crate) fn spec(
-        &self,
-        observation_dim: usize,
-        (action_low, action_high): (Vec<f64>, Vec<f64>),
-        state_dims: Option<(usize, usize)>,
-    ) -> Spec {
-        Spec {
-            name: self.name.into(),
-            official: self.official.into(),
-            source: self.source,
-            observation_dim,
-            action_low,
-            action_high,
-            max_episode_steps: self.max_episode_steps,
-            action_repeat: self.action_repeat,
-            state_dims,
-        }
-    }
-}
 
 /// All registered environments.
 pub fn table() -> &'static [Entry] {

@@ -86,6 +86,7 @@ impl Run {
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         refuse_another_run(&checkpoint.config()?, &self.config, &self.folder)?;
         self.state = checkpoint.state()?;
+        tracing::info!(env_step = self.state.env_step, "going on from a checkpoint");
         self.agent.import(&checkpoint.learner()?)?;
         self.replay.import(checkpoint.replay()?)?;
         let [cpu, wall] = self.state.seconds;
@@ -320,6 +321,7 @@ impl Run {
         let (learner, replay) = (self.agent.export(), self.replay.export());
         let previous = self.checkpoint.as_ref();
         let new = Checkpoint::write(&self.folder, previous, &self.config, &self.state, &learner, &replay)?;
+        tracing::info!(env_step = self.state.env_step, "checkpoint written");
         self.checkpoint = Some(new);
         self.saved_at = Instant::now();
         Ok(())

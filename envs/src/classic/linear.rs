@@ -1,9 +1,9 @@
 //! A linear system with a quadratic cost: what a linear model should find exactly.
 use crate::{
     End, Env, Error, Spec, State, Step,
+    entry::Entry,
     env::{check_state, fill},
     random::Random,
-    registry::Entry,
 };
 
 /// Entries of the state.

@@ -3,9 +3,9 @@ use std::f64::consts::{PI, TAU};
 
 use crate::{
     End, Env, Error, Spec, State, Step,
+    entry::Entry,
     env::{check_state, fill},
     random::Random,
-    registry::Entry,
 };
 
 /// Seconds per step.

@@ -18,10 +18,10 @@ pub(crate) use walker::{Pace, Walker};
 
 use crate::{
     End, Env, Error, Spec, State, Step,
+    entry::Entry,
     env::check_state,
     mujoco::{Convention, Physics, load_model},
     random::Random,
-    registry::Entry,
 };
 
 /// Entries of a row-major rotation matrix, named as in dm_control: `XZ` is the x component of the z axis.

@@ -12,10 +12,10 @@ pub(crate) use legged::{Hopper, Walker2d};
 
 use crate::{
     Env, Error, Spec, State, Step,
+    entry::Entry,
     env::check_state,
     mujoco::{Convention, Physics, load_model},
     random::Random,
-    registry::Entry,
 };
 
 /// What a Gymnasium task adds to its simulation.
