@@ -1,6 +1,7 @@
 //! The command line.
 
-use crate::config::{Layer, Preset, RunConfig, resolve};
+use crate::bench::Grid;
+use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Play seeded episodes with a trained agent, without exploration noise
     Eval(EvalArgs),
+    /// Time plans, updates and environment steps on this machine
+    Bench(BenchArgs),
     /// Draw learning curves of several runs into one picture
     Plot(PlotArgs),
     /// List the environments
@@ -95,6 +98,73 @@ pub struct EvalArgs {
     /// Change one key, e.g. planner.num_samples=512; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Flags of timing.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  td-koopman bench                                              the default preset, Koopman and MLP
+  td-koopman bench --preset paper --horizons 5,20 --samples 512,2048 --json bench.json")]
+pub struct BenchArgs {
+    /// Environment that gives the dimensions
+    #[arg(long, default_value = "cheetah-run")]
+    pub env: String,
+    /// Sizes
+    #[arg(long, value_enum, default_value = "small")]
+    pub preset: Preset,
+    /// Dynamics, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "koopman,mlp")]
+    pub dynamics: Vec<String>,
+    /// Candidates N, comma-separated [default: the preset's]
+    #[arg(long, value_delimiter = ',')]
+    pub samples: Vec<usize>,
+    /// Planning horizons H, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "5")]
+    pub horizons: Vec<usize>,
+    /// Environments E planned for at once, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub environments: Vec<usize>,
+    /// Repetitions of each row
+    #[arg(long, default_value_t = 20)]
+    pub repeats: usize,
+    /// flex (CPU), ndarray (CPU) or cuda[:index]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Also write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Change one key, e.g. threads=1; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl BenchArgs {
+    /// The grid to time.
+    pub fn grid(&self) -> Result<Grid> {
+        let config = |dynamics: &String| {
+            let mut layers = vec![self.preset.layer()];
+            layers.extend(settings(&self.set)?);
+            layers.push(Layer::key("--env", "env", self.env.as_str()));
+            layers.push(Layer::key("--dynamics", "model.dynamics", dynamics.as_str()));
+            layers.extend(self.device.as_deref().map(|name| Layer::key("--device", "device", name)));
+            Ok(resolve(&layers)?)
+        };
+        let configs = self.dynamics.iter().map(config).collect::<Result<Vec<_>>>()?;
+        let samples = match (&self.samples[..], configs.first()) {
+            ([], Some(first)) => vec![first.planner.num_samples],
+            (given, _) => given.to_vec(),
+        };
+        for (flag, values) in
+            [("samples", &samples), ("horizons", &self.horizons), ("environments", &self.environments)]
+        {
+            if values.contains(&0) {
+                return Err(ConfigError(format!("--{flag} must all be at least 1")).into());
+            }
+        }
+        let (horizons, environments) = (self.horizons.clone(), self.environments.clone());
+        Ok(Grid { configs, samples, horizons, environments, repeats: self.repeats })
+    }
 }
 
 /// Flags of plotting.

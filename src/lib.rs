@@ -4,6 +4,7 @@
 //! `td-koopman-agents`, simulators in `td-koopman-envs`; files, flags, clocks and terminals live here only.
 #![warn(missing_docs)]
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

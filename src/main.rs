@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use td_koopman::bench::bench;
 use td_koopman::checkpoint::Checkpoint;
-use td_koopman::cli::{Cli, Command, EvalArgs, TrainArgs, settings};
+use td_koopman::cli::{BenchArgs, Cli, Command, EvalArgs, TrainArgs, settings};
 use td_koopman::config::{ConfigError, Layer, RunConfig, resolve};
 use td_koopman::evaluate::evaluate;
 use td_koopman::report;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         None => run_training(&cli.train),
         Some(Command::Train(args)) => run_training(&args),
         Some(Command::Eval(args)) => run_evaluation(&args),
+        Some(Command::Bench(args)) => run_bench(&args),
         Some(Command::Plot(args)) => {
             report::plot(&args.curves, &args.title, &args.out).map(|()| ExitCode::SUCCESS)
         }
@@ -133,6 +135,17 @@ fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
     writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
     if let Some(path) = &args.trace {
         trace.write(path, task.spec())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
+    let grid = args.grid()?;
+    use_threads(grid.configs.first().map_or(0, |config| config.threads))?;
+    let report = bench(&grid)?;
+    writeln!(io::stdout(), "{}", report.table())?;
+    if let Some(path) = &args.json {
+        report.write(path)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! Choosing the device the tensors live on, refusing cleanly, and keeping freed memory.
 
-use burn::prelude::*;
+pub use burn::tensor::Device;
 use thiserror::Error;
 
 /// A device that cannot be used, in one sentence.

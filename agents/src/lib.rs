@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+pub mod arithmetic;
 pub mod config;
 pub mod device;
 pub mod learner;

@@ -1,0 +1,142 @@
+//! The matrix products of a plan and of an update, counted: the floor that timings are held against.
+//!
+//! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
+
+use crate::config::{AgentConfig, ControlForm, DynamicsKind, ModelConfig};
+use crate::rng::Stream;
+use burn::prelude::*;
+
+/// Multiply-adds of the networks for one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rows {
+    encoder: f64,
+    /// One step of the dynamics.
+    step: f64,
+    /// What precedes the rollout for one step (the action encoder).
+    action: f64,
+    reward: f64,
+    policy: f64,
+    /// Both critics.
+    critics: f64,
+}
+
+fn mlp(sizes: impl IntoIterator<Item = usize>) -> f64 {
+    let sizes: Vec<f64> = sizes.into_iter().map(|n| n as f64).collect();
+    sizes.windows(2).map(|w| w[0] * w[1]).sum()
+}
+
+impl Rows {
+    fn new(model: &ModelConfig, observations: usize, actions: usize) -> Self {
+        let (d, w) = (model.latent_dim, model.hidden_dim);
+        let control = &model.koopman.control;
+        let l = control.encoded_dim;
+        let gate = match control.form {
+            ControlForm::Additive => 0.0,
+            ControlForm::Gated => mlp([d, control.gate_hidden, l]),
+        };
+        let (step, action) = match model.dynamics {
+            DynamicsKind::Mlp => (mlp([d + actions, w, w, d]), 0.0),
+            DynamicsKind::Koopman => {
+                let encode = [actions].into_iter().chain(control.action_hidden.iter().copied()).chain([l]);
+                // the diagonal recurrence is four real multiply-adds a mode
+                (gate + (l * d + 2 * d) as f64, mlp(encode))
+            }
+        };
+        let encoder = [observations].into_iter().chain(model.encoder_hidden.iter().copied()).chain([d]);
+        Self {
+            encoder: mlp(encoder),
+            step,
+            action,
+            reward: mlp([d + actions, w, w, 1]),
+            policy: mlp([d, w, w, actions]),
+            critics: 2.0 * mlp([d + actions, w, w, 1]),
+        }
+    }
+}
+
+/// Floating-point operations (two per multiply-add) of one plan for `environments` environments.
+pub fn plan_flops(
+    config: &AgentConfig,
+    observations: usize,
+    actions: usize,
+    horizon: usize,
+    environments: usize,
+) -> f64 {
+    let r = Rows::new(&config.model, observations, actions);
+    let planner = &config.planner;
+    let (n, p, h) = (planner.num_samples as f64, planner.policy_sequences() as f64, horizon as f64);
+    let score = h * (r.step + r.action + r.reward) + r.policy + r.critics;
+    let proposals = p * (h * r.policy + (h - 1.0) * (r.step + r.action));
+    // proposals are scored once, samples in every iteration
+    let rows = n * planner.iterations as f64 + p;
+    2.0 * environments as f64 * (r.encoder + proposals + rows * score)
+}
+
+/// Floating-point operations of one update.
+pub fn update_flops(config: &AgentConfig, observations: usize, actions: usize) -> f64 {
+    let r = Rows::new(&config.model, observations, actions);
+    let (b, h) = (config.learner.batch_size as f64, config.learner.horizon as f64);
+    let targets = b * h * (2.0 * r.encoder + r.policy + r.critics);
+    // forward, and two products of the same size backward
+    let model = 3.0 * b * (r.encoder + h * (r.step + r.action + r.reward + r.critics));
+    // through the frozen critics only the gradient for the action is needed: one product backward
+    let policy = b * (h + 1.0) * (3.0 * r.policy + 2.0 * r.critics);
+    2.0 * (targets + model + policy)
+}
+
+/// A large square matrix product to measure a device with.
+pub struct Product(Tensor<2>, Tensor<2>);
+
+impl Product {
+    const SIZE: usize = 1024;
+    /// Floating-point operations of one product.
+    pub const FLOPS: f64 = 2.0 * (Self::SIZE * Self::SIZE * Self::SIZE) as f64;
+
+    /// Two random matrices on `device`.
+    pub fn new(device: &Device) -> Self {
+        let matrix = |seed| {
+            let numbers = Stream::new(seed, "product").normal(Self::SIZE * Self::SIZE);
+            Tensor::from_data(TensorData::new(numbers, [Self::SIZE, Self::SIZE]), device)
+        };
+        Self(matrix(1), matrix(2))
+    }
+
+    /// Multiplies once and waits for the result.
+    pub fn run(&self) {
+        let product = self.0.clone().matmul(self.1.clone());
+        // reading one number waits for the device
+        let _: f32 = product.slice([0..1, 0..1]).into_scalar();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::tiny;
+
+    /// (1.2155·H + 1.747) MFLOP per candidate and iteration at TD-MPC v1's sizes, counted by hand from its layers.
+    #[test]
+    fn a_plan_of_tdmpc_v1_costs_what_its_layers_cost() {
+        let mut config = tiny(DynamicsKind::Mlp);
+        (config.model.latent_dim, config.model.hidden_dim, config.model.encoder_hidden) =
+            (50, 512, vec![256]);
+        let planner = &mut config.planner;
+        (planner.num_samples, planner.policy_fraction, planner.iterations) = (512, 0.0, 6);
+        for horizon in [1, 5, 20] {
+            let expected = (1.2155 * horizon as f64 + 1.747) * 1e6 * 512.0 * 6.0;
+            let counted = plan_flops(&config, 17, 6, horizon, 1);
+            assert!((counted / expected - 1.0).abs() < 1e-3, "{counted} instead of {expected}");
+            assert_eq!(plan_flops(&config, 17, 6, horizon, 3), 3.0 * counted);
+        }
+    }
+
+    #[test]
+    fn koopman_steps_are_cheaper_and_gates_cost_something() {
+        let mut config = tiny(DynamicsKind::Koopman);
+        let gated = update_flops(&config, 17, 6);
+        config.model.koopman.control.form = ControlForm::Additive;
+        let additive = update_flops(&config, 17, 6);
+        config.model.dynamics = DynamicsKind::Mlp;
+        assert!(additive < gated && gated < update_flops(&config, 17, 6));
+    }
+}
