@@ -231,15 +231,7 @@ impl Subject {
         self.row("plan", format!("E {environments} N {samples} H {horizon}"), times, flops, gflops)
     }
 
-    fn row(
-        &self,
-        what: &'static str,
-        size: String,
-        times: (f64, [f64; 2], f64),
-        flops: f64,
-        gflops: f64,
-    ) -> Row {
-        let (cpu_ms, cpu_ms_range, wall_ms) = times;
+    fn row(&self, what: &'static str, size: String, times: Times, flops: f64, gflops: f64) -> Row {
         Row {
             what,
             of: self.config.variant().into(),

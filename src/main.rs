@@ -70,16 +70,19 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn use_threads(threads: usize) -> Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
+/// Runs `work` on one of `threads` threads (0: one per core), the others helping: from inside the pool a parallel
+/// loop starts at once, from outside each one would wait for a thread to wake up.
+fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
+    pool.install(work)
 }
 
 fn run_training(args: &TrainArgs) -> Result<ExitCode> {
     let config = args.resolve()?;
     let folder = args.folder(&config);
-    use_threads(config.threads)?;
     let stop = stop_on_ctrl_c()?;
-    Ok(match train(&config, &folder, &stop)? {
+    Ok(match with_threads(config.threads, || train(&config, &folder, &stop))? {
         Outcome::Finished => {
             eprintln!(
                 "finished: {} environment steps, curve in {}",
@@ -107,8 +110,12 @@ fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
     layers.extend(settings(&args.set)?);
     layers.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
     let config: RunConfig = resolve(&layers)?;
-    use_threads(config.threads)?;
     let stop = stop_on_ctrl_c()?;
+    with_threads(config.threads, || play(&config, &checkpoint, args, &stop))
+}
+
+/// Plays episodes with the agent of a checkpoint and says how they went.
+fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCode> {
     let device = device::open(&config.device)?;
     let trace = Trace::default();
     let repeat = config.train.action_repeat;
@@ -125,7 +132,7 @@ fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
     writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
     let schedule = agent.schedule(state.episode_start);
     let mut written = Ok(());
-    let scores = evaluate(&agent, &mut task, schedule, args.episodes, args.seed, &stop, |scores| {
+    let scores = evaluate(&agent, &mut task, schedule, args.episodes, args.seed, stop, |scores| {
         let (n, last) = (scores.returns.len(), scores.returns.last().copied().unwrap_or_default());
         let line = writeln!(out, "episode {n}: return {last:.3} in {} decisions", scores.lengths[n - 1]);
         written = std::mem::replace(&mut written, Ok(())).and(line);
@@ -141,8 +148,8 @@ fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
 
 fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
     let grid = args.grid()?;
-    use_threads(grid.configs.first().map_or(0, |config| config.threads))?;
-    let report = bench(&grid)?;
+    let threads = grid.configs.first().map_or(0, |config| config.threads);
+    let report = with_threads(threads, || bench(&grid))?;
     writeln!(io::stdout(), "{}", report.table())?;
     if let Some(path) = &args.json {
         report.write(path)?;

@@ -1,10 +1,10 @@
 //! A linear layer with its activation as one operation: y = act(x·W + b).
 //!
-//! Forward, blocks of rows are preloaded with the bias, multiplied into, and activated while they are still in the
-//! cache. Backward, one pass turns ∂L/∂y into ∂L/∂(x·W + b) and the bias gradient; two matrix products follow, and
-//! only those that somebody asked for.
+//! Forward, blocks of rows are multiplied, and get bias and activation while they are still in the cache. Backward, one
+//! pass turns ∂L/∂y into ∂L/∂(x·W + b) and the bias gradient; two matrix products follow, and only those that somebody
+//! asked for.
 
-use super::flex::contiguous;
+use super::flex::{by_rows, contiguous, sizes};
 use super::simd::{self, multiversion};
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -31,10 +31,13 @@ pub enum Activation {
     Tanh,
 }
 
-/// Output elements of one block: 512 kB of f32, half of a common L2 cache.
+/// Output elements of one block: 512 kB of f32, at most half of a common L2 cache.
 const BLOCK: usize = 1 << 17;
 /// Rows per chunk of the bias gradient: fixed, so that the sum does not depend on the thread count.
 const ROWS: usize = 64;
+
+/// Rows of a weight gradient computed together.
+const WEIGHT_ROWS: usize = 128;
 
 /// Gradients before the two matrix products.
 #[derive(ExtensionType)]
@@ -58,10 +61,28 @@ pub trait DenseOps: Backend {
     /// From the output y and its gradient g.
     fn dense_backward(y: FloatTensor<Self>, g: FloatTensor<Self>, activation: Activation)
     -> DenseGrads<Self>;
+    /// affine·Wᵀ: `[R, N]`, `[K, N]` → `[R, K]`.
+    fn input_gradient(affine: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// xᵀ·affine: `[R, K]`, `[R, N]` → `[K, N]`.
+    fn weight_gradient(x: FloatTensor<Self>, affine: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-multiversion! { fn elu_slice(x: &mut [f32]) { for v in x.iter_mut() { *v = simd::elu(*v) } } }
-multiversion! { fn tanh_slice(x: &mut [f32]) { for v in x.iter_mut() { *v = simd::tanh(*v) } } }
+/// Adds the bias to whole rows and activates them.
+macro_rules! activate_rows {
+    ($name:ident, $act:expr) => {
+        multiversion! {
+            fn $name(rows: &mut [f32], bias: &[f32]) {
+                for row in rows.chunks_exact_mut(bias.len()) {
+                    row.iter_mut().zip(bias).for_each(|(x, b)| *x = $act(*x + b));
+                }
+            }
+        }
+    };
+}
+activate_rows!(identity_rows, std::convert::identity);
+activate_rows!(elu_rows, simd::elu);
+activate_rows!(tanh_rows, simd::tanh);
+
 multiversion! {
     fn identity_backward(g: &mut [f32], _y: &[f32], d_bias: &mut [f32]) {
         for g in g.chunks_exact(d_bias.len()) {
@@ -90,69 +111,97 @@ multiversion! {
     }
 }
 
-/// out += x·w for row-major `x [R, K]`, `w [K, N]`, `out [R, N]`.
-fn multiply_add(x: &[f32], w: &[f32], out: &mut [f32], k: usize, n: usize) {
-    let rows = out.len() / n;
-    assert!(x.len() == rows * k && w.len() == k * n && out.len() == rows * n);
-    // SAFETY: the three matrices are row-major with unit column stride and have the lengths asserted above; `out` is
-    // borrowed mutably and overlaps neither.
+/// A row-major matrix, or its transpose, in memory.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    numbers: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    fn new(numbers: &'a [f32], rows: usize, columns: usize) -> Self {
+        assert!(numbers.len() >= rows * columns);
+        Self { numbers, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// Writes a·b, row-major, over `out` and returns it initialised.
+fn multiply<'a>(a: Matrix, b: Matrix, out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
+    assert!(a.columns == b.rows && out.len() == a.rows * b.columns);
+    // SAFETY: every element addressed lies inside its slice, by the assertions here and in `Matrix::new`; `out` is
+    // borrowed mutably and overlaps neither input. gemm does not read `out` (`read_dst` is false) and writes all of it.
     unsafe {
         gemm::gemm(
-            rows,
-            n,
-            k,
-            out.as_mut_ptr(),
+            a.rows,
+            b.columns,
+            a.columns,
+            out.as_mut_ptr().cast::<f32>(),
             1,
-            n as isize,
-            true,
-            x.as_ptr(),
-            1,
-            k as isize,
-            w.as_ptr(),
-            1,
-            n as isize,
-            1.0,
+            b.columns as isize,
+            false,
+            a.numbers.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.numbers.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            0.0,
             1.0,
             false,
             false,
             false,
             gemm::Parallelism::None,
         );
+        out.assume_init_mut()
     }
-}
-
-/// Preloads a block with the bias and returns it initialised.
-fn preload<'a>(block: &'a mut [MaybeUninit<f32>], bias: &[f32]) -> &'a mut [f32] {
-    for row in block.chunks_exact_mut(bias.len()) {
-        row.write_copy_of_slice(bias);
-    }
-    // SAFETY: blocks are whole rows, and every row was written just above.
-    unsafe { block.assume_init_mut() }
 }
 
 impl DenseOps for Flex {
     fn dense(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, activation: Activation) -> FlexTensor {
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-        let (r, k) = (x.layout().shape()[0], x.layout().shape()[1]);
-        let n = weight.layout().shape()[1];
-        let (w, b) = (&weight.storage::<f32>()[..k * n], &bias.storage::<f32>()[..n]);
-        let x = &x.storage::<f32>()[..r * k];
-        let rows = (BLOCK / n).clamp(1, r.max(1));
-        let mut out: Vec<f32> = Vec::with_capacity(r * n);
-        (out.spare_capacity_mut()[..r * n].par_chunks_mut(rows * n)).zip(x.par_chunks(rows * k)).for_each(
-            |(block, x)| {
-                let block = preload(block, b);
-                multiply_add(x, w, block, k, n);
-                match activation {
-                    Activation::Identity => {}
-                    Activation::Elu => elu_slice(block),
-                    Activation::Tanh => tanh_slice(block),
-                }
-            },
-        );
-        // SAFETY: all r·n elements were initialised block by block above.
-        unsafe { out.set_len(r * n) };
-        FlexTensor::from_data(TensorData::new(out, [r, n]))
+        let ([r, k], n) = (sizes(&x), sizes(&weight)[1]);
+        let (x, bias) = (x.storage::<f32>(), &bias.storage::<f32>()[..n]);
+        let weight = Matrix::new(weight.storage(), k, n);
+        by_rows(r, n, (BLOCK / n).max(1), |first, chunk| {
+            let rows = multiply(Matrix::new(&x[first * k..], chunk.len() / n, k), weight, chunk);
+            match activation {
+                Activation::Identity => identity_rows(rows, bias),
+                Activation::Elu => elu_rows(rows, bias),
+                Activation::Tanh => tanh_rows(rows, bias),
+            }
+        })
+    }
+
+    fn input_gradient(affine: FlexTensor, weight: FlexTensor) -> FlexTensor {
+        let (affine, weight) = (contiguous(affine), contiguous(weight));
+        let ([r, n], k) = (sizes(&affine), sizes(&weight)[0]);
+        let (affine, weight) = (affine.storage::<f32>(), Matrix::new(weight.storage(), k, n));
+        by_rows(r, k, (BLOCK / k).max(1), |first, chunk| {
+            multiply(Matrix::new(&affine[first * n..], chunk.len() / k, n), weight.transposed(), chunk);
+        })
+    }
+
+    fn weight_gradient(x: FlexTensor, affine: FlexTensor) -> FlexTensor {
+        let (x, affine) = (contiguous(x), contiguous(affine));
+        let ([r, k], n) = (sizes(&x), sizes(&affine)[1]);
+        let (x, affine) = (x.storage::<f32>(), Matrix::new(affine.storage(), r, n));
+        by_rows(k, n, WEIGHT_ROWS, |first, chunk| {
+            let columns = Matrix { numbers: &x[first..], columns: chunk.len() / n, ..Matrix::new(x, r, k) };
+            multiply(columns.transposed(), affine, chunk);
+        })
     }
 
     fn dense_backward(y: FlexTensor, g: FlexTensor, activation: Activation) -> DenseGrads<Flex> {
@@ -196,10 +245,10 @@ impl<B: DenseOps, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
                 let DenseGrads { affine, bias } = B::dense_backward(y, g, activation);
                 let [to_x, to_weight, to_bias] = ops.parents;
                 if let Some(node) = to_x {
-                    grads.register::<B>(node.id, B::float_matmul(affine.clone(), B::float_transpose(weight)));
+                    grads.register::<B>(node.id, B::input_gradient(affine.clone(), weight));
                 }
                 if let Some(node) = to_weight {
-                    grads.register::<B>(node.id, B::float_matmul(B::float_transpose(x), affine));
+                    grads.register::<B>(node.id, B::weight_gradient(x, affine));
                 }
                 if let Some(node) = to_bias {
                     grads.register::<B>(node.id, bias);
@@ -218,6 +267,14 @@ impl<B: DenseOps, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
     }
 
     fn dense_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: Activation) -> DenseGrads<Self> {
+        unimplemented!("second-order gradients through dense layers are not supported")
+    }
+
+    fn input_gradient(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        unimplemented!("second-order gradients through dense layers are not supported")
+    }
+
+    fn weight_gradient(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
         unimplemented!("second-order gradients through dense layers are not supported")
     }
 }

@@ -1,6 +1,9 @@
 //! Small helpers for kernels on the flex (CPU) backend.
 
+use burn::prelude::*;
 use burn_flex::FlexTensor;
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Elements per parallel work item of element-wise kernels (128 kB of f32: fits the L2 cache).
 pub(super) const BLOCK: usize = 1 << 15;
@@ -8,4 +11,27 @@ pub(super) const BLOCK: usize = 1 << 15;
 /// Row-major and starting at the first element of its storage, so that kernels may index it flat.
 pub(super) fn contiguous(t: FlexTensor) -> FlexTensor {
     if t.is_contiguous() && t.layout().start_offset() == 0 { t } else { t.to_contiguous() }
+}
+
+/// A row-major `[rows, columns]` tensor made of blocks of rows, in parallel; `fill` must initialise its whole block.
+pub(super) fn by_rows(
+    rows: usize,
+    columns: usize,
+    block: usize,
+    fill: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync,
+) -> FlexTensor {
+    let mut out: Vec<f32> = Vec::with_capacity(rows * columns);
+    out.spare_capacity_mut()[..rows * columns]
+        .par_chunks_mut((block * columns).max(1))
+        .enumerate()
+        .for_each(|(i, chunk)| fill(i * block, chunk));
+    // SAFETY: `fill` initialised every block, and the blocks are all of it.
+    unsafe { out.set_len(rows * columns) };
+    FlexTensor::from_data(TensorData::new(out, [rows, columns]))
+}
+
+/// Sizes of a matrix.
+pub(super) fn sizes(t: &FlexTensor) -> [usize; 2] {
+    let shape = t.layout().shape();
+    [shape[0], shape[1]]
 }

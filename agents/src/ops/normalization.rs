@@ -1,6 +1,6 @@
 //! LayerNorm followed by tanh as one operation: the first layer of TD-MPC's critics.
 
-use super::flex::contiguous;
+use super::flex::{by_rows, contiguous, sizes};
 use super::simd::{multiversion, sum_by, tanh};
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -14,6 +14,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// PyTorch's default, which the published agents use.
 const EPSILON: f32 = 1e-5;
@@ -55,11 +56,11 @@ fn statistics(x: &[f32]) -> (f32, f32) {
 }
 
 multiversion! {
-    fn forward_rows(x: &mut [f32], gamma: &[f32], beta: &[f32]) {
-        for row in x.chunks_exact_mut(gamma.len()) {
-            let (mean, scale) = statistics(row);
-            for ((v, g), b) in row.iter_mut().zip(gamma).zip(beta) {
-                *v = tanh((*v - mean) * scale * g + b);
+    fn forward_rows(x: &[f32], gamma: &[f32], beta: &[f32], y: &mut [MaybeUninit<f32>]) {
+        for (x, y) in x.chunks_exact(gamma.len()).zip(y.chunks_exact_mut(gamma.len())) {
+            let (mean, scale) = statistics(x);
+            for (((x, y), g), b) in x.iter().zip(y).zip(gamma).zip(beta) {
+                y.write(tanh((x - mean) * scale * g + b));
             }
         }
     }
@@ -89,11 +90,11 @@ multiversion! {
 
 impl NormOps for Flex {
     fn norm_tanh(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor) -> FlexTensor {
-        let (mut x, gamma, beta) = (contiguous(x), contiguous(gamma), contiguous(beta));
-        let n = gamma.layout().shape()[0];
+        let (x, gamma, beta) = (contiguous(x), contiguous(gamma), contiguous(beta));
+        let [rows, n] = sizes(&x);
         let (gamma, beta) = (&gamma.storage::<f32>()[..n], &beta.storage::<f32>()[..n]);
-        x.storage_mut::<f32>().par_chunks_mut(ROWS * n).for_each(|rows| forward_rows(rows, gamma, beta));
-        x
+        let x = x.storage::<f32>();
+        by_rows(rows, n, ROWS, |first, y| forward_rows(&x[first * n..][..y.len()], gamma, beta, y))
     }
 
     fn norm_tanh_backward(x: FlexTensor, gamma: FlexTensor, y: FlexTensor, g: FlexTensor) -> NormGrads<Flex> {
