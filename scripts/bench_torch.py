@@ -1,15 +1,17 @@
 """Times TD-MPC v1 (MLP dynamics) in PyTorch: milliseconds of process CPU time per plan and per update.
 
-The peer of `cargo bench -p td-koopman-benches`, written by us from the paper (Hansen et al. 2022) at the same sizes:
-small (128 candidates, widths 256, batch 256) and paper (512, 512, 512); 17 observations, 6 actions, latent 50, H 5.
+The peer of `td-koopman bench`, written by us from the paper (Hansen et al. 2022) at the sizes of its presets: small
+(128 candidates, widths 256, batch 256) and paper (512, 512, 512); 17 observations, 6 actions, latent 50.
+`scripts/bench_compare.sh` runs both in turn.
 
-usage: python bench_torch.py [--size small|paper] [--threads 1] [--repeats 20]
+usage: python bench_torch.py [--preset small|paper] [--horizons 5,20] [--threads 1] [--repeats 20] [--json FILE]
 needs: torch. On AMD processors PyTorch's MKL refuses its AVX-512 kernels; preload a library that defines
 `int mkl_serv_intel_cpu_true(void) { return 1; }` for a fair peer.
 """
 
 import argparse
 import copy
+import json
 import statistics
 import time
 
@@ -17,8 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-OBSERVATION, ACTION, LATENT, HORIZON = 17, 6, 50, 5
-SIZES = {"small": dict(samples=128, hidden=256, batch=256, elites=16), "paper": dict(samples=512, hidden=512, batch=512, elites=64)}
+OBSERVATION, ACTION, LATENT = 17, 6, 50
+PRESETS = {"small": dict(samples=128, hidden=256, batch=256, elites=16), "paper": dict(samples=512, hidden=512, batch=512, elites=64)}
 
 
 def mlp(*sizes, zero=False):
@@ -60,14 +62,14 @@ class World(nn.Module):
 
 
 class Agent:
-    def __init__(self, samples, hidden, batch, elites):
-        self.samples, self.batch, self.elites = samples, batch, elites
+    def __init__(self, horizon, samples, hidden, batch, elites):
+        self.horizon, self.samples, self.batch, self.elites = horizon, samples, batch, elites
         self.world = World(hidden)
         self.target = copy.deepcopy(self.world)
         self.optimizer = torch.optim.Adam(self.world.parameters(), lr=1e-3)
         self.policy_optimizer = torch.optim.Adam(self.world.policy.parameters(), lr=1e-3)
         self.updates = 0
-        self.warm = torch.zeros(HORIZON, ACTION)
+        self.warm = torch.zeros(horizon, ACTION)
 
     @torch.no_grad()
     def plan(self, observation):
@@ -75,7 +77,7 @@ class Agent:
         n_policy = int(0.05 * self.samples)
         z = w.encoder(observation[None])
         zp, proposals = z.repeat(n_policy, 1), []
-        for _ in range(HORIZON):
+        for _ in range(self.horizon):
             proposals.append(w.act(zp))
             zp, _ = w.next(zp, proposals[-1])
         proposals = torch.stack(proposals)
@@ -83,7 +85,7 @@ class Agent:
         mean = torch.cat([self.warm[1:], torch.zeros(1, ACTION)])
         std = torch.full_like(mean, 2.0)
         for _ in range(6):
-            actions = (mean[:, None] + std[:, None] * torch.randn(HORIZON, self.samples, ACTION)).clamp(-1, 1)
+            actions = (mean[:, None] + std[:, None] * torch.randn(self.horizon, self.samples, ACTION)).clamp(-1, 1)
             actions = torch.cat([actions, proposals], 1)
             zk, value, discount = z, 0.0, 1.0
             for a in actions:
@@ -106,7 +108,7 @@ class Agent:
         self.optimizer.zero_grad(set_to_none=True)
         z = w.encoder(observations[0])
         latents, consistency, reward_loss, value_loss, priority = [z.detach()], 0.0, 0.0, 0.0, 0.0
-        for t in range(HORIZON):
+        for t in range(self.horizon):
             za = torch.cat([z, actions[t]], -1)
             q1, q2 = w.q1(za), w.q2(za)
             z, reward = w.next(z, actions[t])
@@ -120,7 +122,7 @@ class Agent:
             value_loss = value_loss + rho**t * ((q1 - td) ** 2 + (q2 - td) ** 2)
             priority = priority + rho**t * ((q1 - td).abs() + (q2 - td).abs()).detach()
         loss = 2 * consistency.clamp(max=1e4) + 0.5 * reward_loss.clamp(max=1e4) + 0.1 * value_loss.clamp(max=1e4)
-        ((loss.squeeze(1) * weights).mean() / HORIZON).backward()
+        ((loss.squeeze(1) * weights).mean() / self.horizon).backward()
         torch.nn.utils.clip_grad_norm_(w.parameters(), 10.0)
         self.optimizer.step()
 
@@ -152,24 +154,44 @@ def cpu_ms(work, repeats):
     return statistics.median(times), min(times), max(times)
 
 
+def rows(preset, horizon, repeats):
+    size = PRESETS[preset]
+    agent, b = Agent(horizon, **size), size["batch"]
+    batch = (torch.randn(horizon + 1, b, OBSERVATION), torch.rand(horizon, b, ACTION) * 2 - 1, torch.rand(horizon, b, 1), torch.ones(b))
+    for _ in range(5):  # heads that start at zero make degenerate numbers
+        agent.update(*batch)
+    observation = torch.randn(OBSERVATION)
+    work = {
+        ("update", f"B {b} H {horizon}"): lambda: agent.update(*batch),
+        ("plan", f"E 1 N {size['samples']} H {horizon}"): lambda: agent.plan(observation),
+    }
+    for (what, size), run in work.items():
+        median, low, high = cpu_ms(run, repeats)
+        yield dict(what=what, of="torch mlp", size=size, cpu_ms=median, cpu_ms_range=[low, high])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, action="append")
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--horizons", type=lambda text: [int(h) for h in text.split(",")], default=[5])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--json", metavar="FILE", help="also write the timings there")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
-    print(f"torch {torch.__version__}, {args.threads} thread(s); process CPU ms: median (min, max)")
-    for name in args.size or SIZES:
-        size = SIZES[name]
-        agent, b = Agent(**size), size["batch"]
-        batch = (torch.randn(HORIZON + 1, b, OBSERVATION), torch.rand(HORIZON, b, ACTION) * 2 - 1, torch.rand(HORIZON, b, 1), torch.ones(b))
-        for _ in range(5):
-            agent.update(*batch)
-        observation = torch.randn(OBSERVATION)
-        for what, work in [("plan", lambda: agent.plan(observation)), ("update", lambda: agent.update(*batch))]:
-            print("%-6s %-7s %8.2f (%.2f, %.2f)" % ((name, what) + cpu_ms(work, args.repeats)))
+    program = f"torch {torch.__version__}"
+    print(f"{program}, {args.threads} thread(s); process CPU ms: median (min-max)")
+    timings = []
+    for horizon in args.horizons:
+        for row in rows(args.preset, horizon, args.repeats):
+            timings.append(row)
+            low, high = row["cpu_ms_range"]
+            print(f"{row['what']:<7} {row['size']:<20} {row['cpu_ms']:10.3f}  ({low:.3f}-{high:.3f})")
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(dict(program=program, threads=args.threads, rows=timings), file, indent=2)
+            file.write("\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ pub struct Grid {
     pub configs: Vec<RunConfig>,
     /// Candidates N.
     pub samples: Vec<usize>,
-    /// Planning horizons H.
+    /// Horizons H of plans and updates.
     pub horizons: Vec<usize>,
     /// Environments E planned for at once.
     pub environments: Vec<usize>,
@@ -72,8 +72,8 @@ pub struct Report {
 pub fn bench(grid: &Grid) -> Result<Report> {
     let first = grid.configs.first().context("there is nothing to time")?;
     let device = device::open(&first.device)?;
-    let plans = grid.samples.len() * grid.horizons.len() * grid.environments.len();
-    let bar = ProgressBar::new(((plans + 1) * grid.configs.len() + 2) as u64).with_style(
+    let cells = (grid.samples.len() * grid.environments.len() + 1) * grid.horizons.len() * grid.configs.len();
+    let bar = ProgressBar::new(cells as u64 + 2).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  ETA {eta}").expect("a constant"),
     );
     bar.set_message("matrix products");
@@ -84,9 +84,11 @@ pub fn bench(grid: &Grid) -> Result<Report> {
     bar.inc(1);
     for config in &grid.configs {
         let subject = Subject::new(config, &device)?;
-        bar.set_message(format!("{} update", config.variant()));
-        rows.push(subject.update(grid.repeats, gflops));
-        bar.inc(1);
+        for &horizon in &grid.horizons {
+            bar.set_message(format!("{} update H {horizon}", config.variant()));
+            rows.push(subject.update(horizon, grid.repeats, gflops)?);
+            bar.inc(1);
+        }
         for &samples in &grid.samples {
             for &environments in &grid.environments {
                 for &horizon in &grid.horizons {
@@ -180,7 +182,7 @@ struct Subject {
     config: RunConfig,
     device: Device,
     agent: Agent,
-    batch: Batch,
+    episode: Episode,
     observations: usize,
     actions: usize,
 }
@@ -190,26 +192,35 @@ impl Subject {
         let task = Task::open(&config.env, config.train.action_repeat)?;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
         let mut stream = Stream::new(1, "bench");
-        let mut agent = Agent::new(&config.agent(), observations, actions, &mut stream, device);
-        let mut replay = Replay::new(&config.replay, config.learner.horizon, observations, actions);
+        let agent = Agent::new(&config.agent(), observations, actions, &mut stream, device);
         let mut episode = Episode::start(&stream.normal(observations));
         for _ in 0..1000.min(config.replay.capacity - 1) {
             let action = stream.uniform(actions, -1.0, 1.0);
             episode.push(&action, stream.unit() as f32, &stream.normal(observations));
         }
-        replay.add(&episode, Ending::Truncated)?;
-        let mut batch = Batch::default();
-        replay.sample(config.learner.batch_size, &mut stream, &mut batch);
-        (0..5).for_each(|_| drop(agent.update(&batch, &mut stream)));
-        Ok(Self { config: config.clone(), device: device.clone(), agent, batch, observations, actions })
+        let (config, device) = (config.clone(), device.clone());
+        let mut subject = Self { config, device, agent, episode, observations, actions };
+        let batch = subject.batch(subject.config.learner.horizon)?;
+        (0..5).for_each(|_| drop(subject.agent.update(&batch, &mut stream)));
+        Ok(subject)
     }
 
-    fn update(&self, repeats: usize, gflops: f64) -> Row {
+    fn batch(&self, horizon: usize) -> Result<Batch> {
+        let mut replay = Replay::new(&self.config.replay, horizon, self.observations, self.actions);
+        replay.add(&self.episode, Ending::Truncated)?;
+        let mut batch = Batch::default();
+        replay.sample(self.config.learner.batch_size, &mut Stream::new(1, "batch"), &mut batch);
+        Ok(batch)
+    }
+
+    fn update(&self, horizon: usize, repeats: usize, gflops: f64) -> Result<Row> {
         let (mut agent, mut stream) = (self.agent.clone(), Stream::new(2, "bench"));
-        let times = timed(repeats, || drop(agent.update(&self.batch, &mut stream)));
-        let flops = update_flops(&self.config.agent(), self.observations, self.actions);
-        let size = format!("B {} H {}", self.batch.size, self.batch.horizon);
-        self.row("update", size, times, flops, gflops)
+        let batch = self.batch(horizon)?;
+        let times = timed(repeats, || drop(agent.update(&batch, &mut stream)));
+        let mut config = self.config.agent();
+        config.learner.horizon = horizon;
+        let flops = update_flops(&config, self.observations, self.actions);
+        Ok(self.row("update", format!("B {} H {horizon}", batch.size), times, flops, gflops))
     }
 
     fn plan(&self, samples: usize, horizon: usize, environments: usize, repeats: usize, gflops: f64) -> Row {
@@ -303,7 +314,7 @@ mod tests {
             repeats: 2,
         };
         let report = bench(&grid).unwrap();
-        assert_eq!(report.rows.len(), 1 + 2 * (1 + 8));
+        assert_eq!(report.rows.len(), 1 + 2 * (2 + 8));
         let table = report.table();
         assert!(table.contains("E 2 N 64 H 3") && table.contains("Pendulum-v1"), "{table}");
         assert!(report.rows.iter().all(|r| r.cpu_ms_range[0] <= r.cpu_ms && r.cpu_ms <= r.cpu_ms_range[1]));

@@ -119,7 +119,7 @@ pub struct BenchArgs {
     /// Candidates N, comma-separated [default: the preset's]
     #[arg(long, value_delimiter = ',')]
     pub samples: Vec<usize>,
-    /// Planning horizons H, comma-separated
+    /// Horizons H of plans and updates, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "5")]
     pub horizons: Vec<usize>,
     /// Environments E planned for at once, comma-separated

@@ -31,16 +31,13 @@ pub enum Unroll {
     Recurrence,
     /// Zero-padded FFT convolution with the Vandermonde kernel λ̄^k: O(m·H·log H). CPU only.
     Fft,
-    /// The faster one for the horizon: the recurrence below [`FFT_FROM`] steps.
+    /// The faster one. That is the recurrence at every horizon from 5 to 200, by a factor of four to thirteen, and
+    /// nothing can turn it around: its work grows with H, the FFT's with H·log H (`agents/benches/README.md`).
     Auto,
 }
 
-/// Horizon from which [`Unroll::Auto`] takes the FFT. On every machine measured so far the recurrence, which is
-/// bound by memory, was still the faster one at 200 steps: see `agents/benches/README.md`.
-pub const FFT_FROM: usize = 512;
-
 impl Unroll {
-    fn resolve(self, horizon: usize, device: &Device) -> Method {
+    fn resolve(self, device: &Device) -> Method {
         let on_cpu = match device.as_dispatch() {
             DispatchDevice::Flex(_) => true,
             DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
@@ -49,7 +46,6 @@ impl Unroll {
         };
         match self {
             Unroll::Fft if on_cpu => Method::Fft,
-            Unroll::Auto if on_cpu && horizon >= FFT_FROM => Method::Fft,
             _ => Method::Recurrence,
         }
     }
@@ -284,7 +280,7 @@ pub fn diagonal_recurrence(lambda: Tensor<1>, z0: Tensor<2>, c: Tensor<3>, unrol
     if !has_kernel(&device) {
         return diagonal_recurrence_reference(lambda, z0, c);
     }
-    let method = unroll.resolve(c.dims()[1], &device);
+    let method = unroll.resolve(&device);
     Tensor::from_dispatch(Dispatch::recurrence(
         lambda.into_dispatch(),
         z0.into_dispatch(),
