@@ -64,10 +64,10 @@ pub struct TrainArgs {
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
-    /// flex (CPU), ndarray (CPU) or cuda[:index]
+    /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
     #[arg(long)]
     pub device: Option<String>,
-    /// Run folder [default: runs/<env>-<dynamics>-seed<seed>]
+    /// Run folder [default: runs/ENV-DYNAMICS-seedSEED]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// TOML file with changed keys; may be repeated
@@ -92,7 +92,7 @@ pub struct EvalArgs {
     /// Write every environment step to this CSV file, for replay elsewhere (scripts/replay_trace.py)
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// flex (CPU), ndarray (CPU) or cuda[:index]
+    /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
     #[arg(long)]
     pub device: Option<String>,
     /// Change one key, e.g. planner.num_samples=512; may be repeated
@@ -128,7 +128,7 @@ pub struct BenchArgs {
     /// Repetitions of each row
     #[arg(long, default_value_t = 20)]
     pub repeats: usize,
-    /// flex (CPU), ndarray (CPU) or cuda[:index]
+    /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
     #[arg(long)]
     pub device: Option<String>,
     /// Also write the report as JSON

@@ -1,6 +1,7 @@
 //! The agent: acts by planning in its world model, learns from replayed sequences. Orchestration only.
 
 use crate::config::AgentConfig;
+use crate::device;
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
 use crate::planner::{self, Mode, Noise, Plan, Proposals};
 use crate::replay::Batch;
@@ -15,6 +16,8 @@ pub struct Agent {
     observation_dim: usize,
     action_dim: usize,
     device: Device,
+    /// Steps of candidates scored together: see [`crate::device::steps_at_once`].
+    steps_at_once: usize,
     learner: Learner,
 }
 
@@ -50,7 +53,14 @@ impl Agent {
         device: &Device,
     ) -> Self {
         let learner = Learner::new(config, observation_dim, action_dim, init, device);
-        Self { config: config.clone(), observation_dim, action_dim, device: device.clone(), learner }
+        Self {
+            config: config.clone(),
+            observation_dim,
+            action_dim,
+            device: device.clone(),
+            steps_at_once: device::steps_at_once(device),
+            learner,
+        }
     }
 
     /// Horizon and exploration after so many decisions.
@@ -81,7 +91,8 @@ impl Agent {
         let score = |actions: Tensor<4>, tails: Tensor<2>| {
             let [_, n, ..] = actions.dims();
             let z = z.clone().unsqueeze_dim::<3>(1).expand([e, n, latent]).reshape([e * n, latent]);
-            world.score(z, actions.reshape([e * n, h, a]), tails, learner.discount).reshape([e, n])
+            let actions = actions.reshape([e * n, h, a]);
+            world.score(z, actions, tails, learner.discount, self.steps_at_once).reshape([e, n])
         };
         let proposals = noise.policy().map(|(steps, tails)| {
             let p = noise.policy_sequences();

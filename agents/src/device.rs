@@ -1,5 +1,6 @@
 //! Choosing the device the tensors live on, refusing cleanly, and keeping freed memory.
 
+use burn::backend::DispatchDevice;
 pub use burn::tensor::Device;
 use thiserror::Error;
 
@@ -66,6 +67,26 @@ fn cuda(index: usize) -> Result<Device, DeviceError> {
 #[cfg(not(feature = "cuda"))]
 fn cuda(index: usize) -> Result<Device, DeviceError> {
     Err(DeviceError::NotBuilt { name: format!("cuda:{index}"), feature: "cuda" })
+}
+
+/// Steps of candidate sequences that a plan scores together. Each needs a few activations of the widest layer in
+/// flight: on a CPU 32 MB of each at width 512, and more would gain nothing; on a GPU 2 GB, so that kernels are few.
+pub fn steps_at_once(device: &Device) -> usize {
+    match device.as_dispatch() {
+        #[cfg(feature = "cuda")]
+        DispatchDevice::Cube(_) => 1 << 20,
+        _ => 1 << 14,
+    }
+}
+
+/// The CPU device `flex`, with or without autodiff: the one our element-wise kernels are written for.
+pub(crate) fn is_flex(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
+        #[allow(unreachable_patterns)]
+        _ => false,
+    }
 }
 
 /// Makes glibc keep freed memory instead of returning it: every burn operation on the CPU allocates its output,

@@ -91,9 +91,31 @@ impl World {
 
     /// Discounted return of action sequences: Σ_t γ^t r̂(z_t, a_t) + γ^H min Q(z_H, π(z_H)).
     ///
+    /// At most `steps_at_once` steps of sequences (and at least one sequence) go through the networks together, which
+    /// bounds the memory in flight whatever the number of sequences.
+    ///
     /// # Shapes
     /// - `z0`: `[R, D]`, `actions`: `[R, H, A]`, `tail_noise`: `[R, A]`; result `[R]`.
     pub fn score(
+        &self,
+        z0: Tensor<2>,
+        actions: Tensor<3>,
+        tail_noise: Tensor<2>,
+        discount: f64,
+        steps_at_once: usize,
+    ) -> Tensor<1> {
+        let [rows, horizon, _] = actions.dims();
+        let block = (steps_at_once / horizon).max(1);
+        let blocks = (0..rows).step_by(block).map(|from| {
+            let count = block.min(rows - from);
+            let z0 = z0.clone().narrow(0, from, count);
+            let actions = actions.clone().narrow(0, from, count);
+            self.score_block(z0, actions, tail_noise.clone().narrow(0, from, count), discount)
+        });
+        Tensor::cat(blocks.collect(), 0)
+    }
+
+    fn score_block(
         &self,
         z0: Tensor<2>,
         actions: Tensor<3>,
@@ -154,7 +176,7 @@ mod tests {
             for horizon in [1, 4] {
                 let (z0, a) = (normal::<2>([6, 16], 3), normal::<3>([6, horizon, 2], 4));
                 let noise = normal::<2>([6, 2], 5) * 0.1;
-                let score = w.score(z0.clone(), a.clone(), noise.clone(), 0.9);
+                let score = w.score(z0.clone(), a.clone(), noise.clone(), 0.9, usize::MAX);
                 let (mut z, mut expected) = (z0, Tensor::<1>::zeros([6], &a.device()));
                 for t in 0..horizon {
                     let at = a.clone().narrow(1, t, 1).reshape([6, 2]);
@@ -165,6 +187,22 @@ mod tests {
                 let tail = w.value(Tensor::cat(vec![z.clone(), w.act(z, noise)], 1));
                 expected = expected + tail * 0.9f64.powi(horizon as i32);
                 assert!(max_difference(score, expected) < 1e-5);
+            }
+        }
+    }
+
+    /// To the bit: which sequences are scored together changes nothing.
+    #[test]
+    fn scores_do_not_depend_on_the_block_size() {
+        for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+            let mut w = world(dynamics);
+            w.reward.set_last(&mut Stream::new(2, "init"));
+            let (z0, a) = (normal::<2>([37, 16], 3), normal::<3>([37, 5, 2], 4));
+            let noise = normal::<2>([37, 2], 5) * 0.1;
+            let score = |steps| w.score(z0.clone(), a.clone(), noise.clone(), 0.9, steps).into_data();
+            let whole = score(usize::MAX);
+            for steps in [1, 5, 12, 64, 185] {
+                assert_eq!(score(steps), whole, "{dynamics:?}, {steps} steps at once");
             }
         }
     }

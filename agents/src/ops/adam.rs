@@ -91,7 +91,7 @@ pub fn adam_step<const D: usize>(
     scale: Tensor<1>,
     step: AdamStep,
 ) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
-    if super::is_flex(&parameter) {
+    if crate::device::is_flex(&parameter.device()) {
         let out = Dispatch::adam(
             parameter.into_dispatch(),
             gradient.into_dispatch(),

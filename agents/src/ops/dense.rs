@@ -284,7 +284,7 @@ impl<B: DenseOps, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
 /// # Shapes
 /// - `x`: `[R, K]`, `weight`: `[K, N]`, `bias`: `[N]`; result `[R, N]`.
 pub fn dense(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, activation: Activation) -> Tensor<2> {
-    if super::is_flex(&x) {
+    if crate::device::is_flex(&x.device()) {
         Tensor::from_dispatch(Dispatch::dense(
             x.into_dispatch(),
             weight.into_dispatch(),

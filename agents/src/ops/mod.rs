@@ -4,7 +4,6 @@
 mod adam;
 mod convolution;
 mod dense;
-
 mod flex;
 mod normalization;
 mod recurrence;
@@ -16,16 +15,3 @@ pub use adam::{AdamStep, adam_step};
 pub use dense::{Activation, dense};
 pub use normalization::layer_norm_tanh;
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};
-
-use burn::backend::DispatchDevice;
-use burn::prelude::*;
-
-/// The CPU device `flex`, with or without autodiff: the device our element-wise kernels are written for.
-fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {
-    match x.device().as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns)]
-        _ => false,
-    }
-}

@@ -168,7 +168,7 @@ impl<B: NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
 /// # Shapes
 /// - `x`: `[R, n]`, `gamma` and `beta`: `[n]`; result `[R, n]`.
 pub fn layer_norm_tanh(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>) -> Tensor<2> {
-    if super::is_flex(&x) {
+    if crate::device::is_flex(&x.device()) {
         Tensor::from_dispatch(Dispatch::norm_tanh(
             x.into_dispatch(),
             gamma.into_dispatch(),

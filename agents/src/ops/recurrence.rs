@@ -9,6 +9,7 @@
 use super::convolution::FftPlan;
 use super::flex::contiguous;
 use super::simd::multiversion;
+use crate::device::is_flex;
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
@@ -38,14 +39,8 @@ pub enum Unroll {
 
 impl Unroll {
     fn resolve(self, device: &Device) -> Method {
-        let on_cpu = match device.as_dispatch() {
-            DispatchDevice::Flex(_) => true,
-            DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-            #[allow(unreachable_patterns)]
-            _ => false,
-        };
         match self {
-            Unroll::Fft if on_cpu => Method::Fft,
+            Unroll::Fft if is_flex(device) => Method::Fft,
             _ => Method::Recurrence,
         }
     }
