@@ -105,6 +105,7 @@ pub struct EvalArgs {
 #[command(after_help = "\
 Examples:
   td-koopman bench                                              the default preset, Koopman and MLP
+  td-koopman bench --training-lengths 10,20,50,100              with the training-speed protocol of the paper
   td-koopman bench --preset paper --horizons 5,20 --samples 512,2048 --json bench.json")]
 pub struct BenchArgs {
     /// Environment that gives the dimensions
@@ -125,6 +126,9 @@ pub struct BenchArgs {
     /// Environments E planned for at once, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub environments: Vec<usize>,
+    /// Also time the paper's training-speed protocol at these lengths T, comma-separated
+    #[arg(long, value_delimiter = ',')]
+    pub training_lengths: Vec<usize>,
     /// Repetitions of each row
     #[arg(long, default_value_t = 20)]
     pub repeats: usize,
@@ -155,15 +159,24 @@ impl BenchArgs {
             ([], Some(first)) => vec![first.planner.num_samples],
             (given, _) => given.to_vec(),
         };
-        for (flag, values) in
-            [("samples", &samples), ("horizons", &self.horizons), ("environments", &self.environments)]
-        {
+        for (flag, values) in [
+            ("samples", &samples),
+            ("horizons", &self.horizons),
+            ("environments", &self.environments),
+            ("training-lengths", &self.training_lengths),
+        ] {
             if values.contains(&0) {
                 return Err(ConfigError(format!("--{flag} must all be at least 1")).into());
             }
         }
-        let (horizons, environments) = (self.horizons.clone(), self.environments.clone());
-        Ok(Grid { configs, samples, horizons, environments, repeats: self.repeats })
+        Ok(Grid {
+            configs,
+            samples,
+            horizons: self.horizons.clone(),
+            environments: self.environments.clone(),
+            lengths: self.training_lengths.clone(),
+            repeats: self.repeats,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod learner;
 pub mod model;
 pub mod ops;
 pub mod planner;
+pub mod predictor;
 pub mod replay;
 pub mod rng;
 #[cfg(test)]

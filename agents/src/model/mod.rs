@@ -5,5 +5,6 @@ mod init;
 mod mlp;
 mod world;
 
+pub(crate) use init::{Init, linear};
 pub use mlp::{Critic, Mlp};
 pub use world::World;

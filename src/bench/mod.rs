@@ -1,0 +1,213 @@
+//! `td-koopman bench`: what a plan, an update and an environment step cost on this machine, and how far that is from
+//! the floor of their matrix products.
+
+mod protocol;
+mod report;
+mod subject;
+
+pub use report::{Report, Row};
+
+use crate::config::RunConfig;
+use crate::record::Clock;
+use crate::task::Task;
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use subject::Subject;
+use td_koopman_agents::arithmetic::Product;
+use td_koopman_agents::device::{self, Device};
+use td_koopman_agents::rng::Stream;
+use td_koopman_envs::End;
+
+/// What is varied.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// Configurations, one per dynamics.
+    pub configs: Vec<RunConfig>,
+    /// Candidates N.
+    pub samples: Vec<usize>,
+    /// Horizons H of plans and updates.
+    pub horizons: Vec<usize>,
+    /// Environments E planned for at once.
+    pub environments: Vec<usize>,
+    /// Lengths T of the paper's training-speed protocol; none for leaving it out.
+    pub lengths: Vec<usize>,
+    /// Timed repetitions of each row, after warming up.
+    pub repeats: usize,
+}
+
+/// Times everything in the grid.
+pub fn bench(grid: &Grid) -> Result<Report> {
+    let first = grid.configs.first().context("there is nothing to time")?;
+    let cells = (grid.samples.len() * grid.environments.len() + 1) * grid.horizons.len() * grid.configs.len();
+    let bar = ProgressBar::new((cells + grid.lengths.len() * protocol::MODELS.len() + 2) as u64).with_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  ETA {eta}").expect("a constant"),
+    );
+    bar.set_message("matrix products");
+    let meter = Meter::new(&first.device, grid.repeats)?;
+    bar.inc(1);
+    let mut rows = Vec::new();
+    let mut add = |row: Row| {
+        bar.set_message(format!("{} {} {}", row.what, row.of, row.size));
+        bar.inc(1);
+        rows.push(row);
+    };
+    add(env_step(first, &meter)?);
+    for config in &grid.configs {
+        let subject = Subject::new(config, &meter)?;
+        for &horizon in &grid.horizons {
+            add(subject.update(horizon)?);
+        }
+        for &samples in &grid.samples {
+            for &environments in &grid.environments {
+                for &horizon in &grid.horizons {
+                    add(subject.plan(samples, horizon, environments));
+                }
+            }
+        }
+    }
+    for &length in &grid.lengths {
+        for model in protocol::MODELS {
+            add(protocol::iteration(&first.model, model, length, &meter));
+        }
+    }
+    bar.finish_and_clear();
+    Ok(Report {
+        program: format!("td-koopman {} ({})", env!("CARGO_PKG_VERSION"), crate::provenance::COMMIT),
+        device: first.device.clone(),
+        threads: rayon::current_num_threads(),
+        gflops: meter.gflops,
+        rows,
+    })
+}
+
+/// What every row is measured with.
+struct Meter {
+    device: Device,
+    name: String,
+    repeats: usize,
+    /// Rate of a large product.
+    gflops: f64,
+}
+
+impl Meter {
+    fn new(name: &str, repeats: usize) -> Result<Self> {
+        let device = device::open(name)?;
+        let product = Product::new(&device);
+        let mut meter = Self { device, name: name.into(), repeats, gflops: f64::NAN };
+        meter.gflops = Product::FLOPS / 1e6 / meter.counted(&meter.time(|| product.run()));
+        Ok(meter)
+    }
+
+    /// The time that is compared with the floor: other programs move a CPU's wall-clock times, and a GPU works while
+    /// this process waits.
+    fn counted(&self, times: &Times) -> f64 {
+        if self.name.starts_with("cuda") { times.wall } else { times.cpu }
+    }
+
+    fn time(&self, mut work: impl FnMut()) -> Times {
+        (0..3).for_each(|_| work());
+        let mut times: Vec<(f64, f64)> = (0..self.repeats.max(1))
+            .map(|_| {
+                let clock = Clock::start();
+                work();
+                (1e3 * clock.cpu_seconds(), 1e3 * clock.wall_seconds())
+            })
+            .collect();
+        let middle = times.len() / 2;
+        times.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let wall = times[middle].1;
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Times { cpu: times[middle].0, cpu_range: [times[0].0, times[times.len() - 1].0], wall }
+    }
+
+    /// Times `work`, whose matrix products cost `flops`.
+    fn row(&self, what: &'static str, of: &str, size: String, flops: f64, work: impl FnMut()) -> Row {
+        let times = self.time(work);
+        let floor_share = Some(flops / 1e6 / self.gflops / self.counted(&times));
+        let Times { cpu, cpu_range, wall } = times;
+        let (cpu_ms, cpu_ms_range, wall_ms) = (cpu, cpu_range, wall);
+        Row {
+            what,
+            of: of.into(),
+            size,
+            cpu_ms,
+            cpu_ms_range,
+            wall_ms,
+            gflop: Some(flops / 1e9),
+            floor_share,
+        }
+    }
+}
+
+/// Milliseconds of repeated work.
+struct Times {
+    /// Median, smallest and largest CPU time.
+    cpu: f64,
+    cpu_range: [f64; 2],
+    /// Median wall-clock time.
+    wall: f64,
+}
+
+fn env_step(config: &RunConfig, meter: &Meter) -> Result<Row> {
+    const STEPS: usize = 200;
+    let mut task = Task::open(&config.env, config.train.action_repeat)?;
+    let mut stream = Stream::new(1, "bench");
+    let (actions, repeat) = (task.spec().action_dim(), task.spec().action_repeat);
+    task.reset(1);
+    let times = meter.time(|| {
+        for seed in 0..STEPS as u64 {
+            if task.step(&stream.uniform(actions, -1.0, 1.0)).end != End::Running {
+                task.reset(seed);
+            }
+        }
+    });
+    let per_step = (STEPS * repeat) as f64;
+    Ok(Row {
+        what: "env step",
+        of: task.spec().official.clone(),
+        size: "1 step".into(),
+        cpu_ms: times.cpu / per_step,
+        cpu_ms_range: times.cpu_range.map(|ms| ms / per_step),
+        wall_ms: times.wall / per_step,
+        gflop: None,
+        floor_share: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::with;
+
+    #[test]
+    fn every_cell_of_the_grid_is_timed_once() {
+        let config = |dynamics: &str| {
+            let dynamics = format!("model.dynamics={dynamics}");
+            with(&["env=pendulum", "model.hidden_dim=16", "learner.batch_size=8", "threads=1", &dynamics])
+                .unwrap()
+        };
+        let grid = Grid {
+            configs: vec![config("koopman"), config("mlp")],
+            samples: vec![32, 64],
+            horizons: vec![1, 3],
+            environments: vec![1, 2],
+            lengths: vec![2],
+            repeats: 2,
+        };
+        let report = bench(&grid).unwrap();
+        assert_eq!(report.rows.len(), 1 + 2 * (2 + 8) + 3);
+        let table = report.table();
+        assert!(
+            table.contains("E 2 N 64 H 3")
+                && table.contains("koopman light")
+                && table.contains("Pendulum-v1"),
+            "{table}"
+        );
+        assert!(report.rows.iter().all(|r| r.cpu_ms_range[0] <= r.cpu_ms && r.cpu_ms <= r.cpu_ms_range[1]));
+        let folder = tempfile::tempdir().unwrap();
+        report.write(&folder.path().join("bench.json")).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("bench.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["rows"].as_array().unwrap().len(), report.rows.len());
+    }
+}
