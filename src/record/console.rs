@@ -62,7 +62,10 @@ impl ConsoleRecorder {
             return;
         }
         self.shown = Some(now);
-        self.rate.observe(now, progress.env_step);
+        match progress.phase {
+            "explore" => self.rate.forget(), // random steps take microseconds, planned ones milliseconds
+            _ => self.rate.observe(now, progress.env_step),
+        }
         self.show(progress);
     }
 

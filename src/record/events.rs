@@ -70,7 +70,7 @@ pub struct Progress {
     pub last_evaluation: Option<f64>,
     /// The latest losses known.
     pub losses: Option<Losses>,
-    /// What the run is doing: `seed`, `train`, `evaluate`.
+    /// What the run is doing: `start`, `explore`, `train`, `evaluate`.
     pub phase: &'static str,
 }
 

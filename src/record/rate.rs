@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Environment steps per second, as seen by this process.
+/// Environment steps per second, as seen by this process, evaluations included.
 ///
-/// The first observation only sets the start: a resumed run has done nothing yet of the steps it begins with.
-/// Older observations fade, since the random steps at the beginning of a run take microseconds and the planned ones
-/// that follow milliseconds.
+/// The first observation only sets the start: a resumed run has done nothing yet of the steps it begins with. Older
+/// steps fade with the steps that follow, not with time: minutes of evaluation say nothing against the steps before.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     last: Option<(Instant, u64)>,
@@ -15,19 +14,23 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Seconds after which an observation counts 1/e: long enough to span an evaluation, short enough to forget the
-    /// random phase within minutes.
-    const MEMORY: f64 = 60.0;
+    /// Steps after which a step counts 1/e: enough to span some evaluations.
+    const MEMORY: f64 = 10_000.0;
 
     /// Notes that the run stands at `step`.
     pub fn observe(&mut self, now: Instant, step: u64) {
         if let Some((then, step_then)) = self.last {
-            let elapsed = now.saturating_duration_since(then).as_secs_f64();
-            let fading = (-elapsed / Self::MEMORY).exp();
-            self.steps = self.steps * fading + step.saturating_sub(step_then) as f64;
-            self.seconds = self.seconds * fading + elapsed;
+            let steps = step.saturating_sub(step_then) as f64;
+            let fading = (-steps / Self::MEMORY).exp();
+            self.steps = self.steps * fading + steps;
+            self.seconds = self.seconds * fading + now.saturating_duration_since(then).as_secs_f64();
         }
         self.last = Some((now, step));
+    }
+
+    /// Starts again: the steps so far cost something else than those to come.
+    pub fn forget(&mut self) {
+        *self = Self::default();
     }
 
     /// Steps per second; `None` while there is nothing to go by.
@@ -70,14 +73,27 @@ mod tests {
         assert!((rate.steps_per_second().unwrap() - 40.0).abs() < 1e-6);
     }
 
+    /// A pause of the length of an evaluation once sent the rate to zero and the time left to days.
     #[test]
-    fn the_quick_random_phase_is_forgotten() {
+    fn an_evaluation_slows_the_rate_by_its_share() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        rate.observe(start, 0);
+        for second in 1..=500u64 {
+            rate.observe(after(start, second as f64), 10 * second);
+        }
+        rate.observe(after(start, 740.0), 5_000);
+        let expected = 5_000.0 / 740.0;
+        assert!((rate.steps_per_second().unwrap() / expected - 1.0).abs() < 0.1, "{rate:?}");
+    }
+
+    #[test]
+    fn what_was_forgotten_does_not_count() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         rate.observe(start, 0);
         rate.observe(after(start, 0.5), 5_000);
-        for second in 1..=600u64 {
-            rate.observe(after(start, 0.5 + second as f64), 5_000 + 30 * second);
-        }
-        assert!((rate.steps_per_second().unwrap() - 30.0).abs() < 0.1, "{:?}", rate.steps_per_second());
+        rate.forget();
+        rate.observe(after(start, 1.0), 5_010);
+        rate.observe(after(start, 2.0), 5_040);
+        assert_eq!(rate.steps_per_second(), Some(30.0));
     }
 }
