@@ -37,7 +37,8 @@ def main():
         for of in subjects:
             line += [f"{median(of):.1f}", f"{median(of) / best:.2f}", f"{100 * median(of, 'floor_share'):.0f} %"]
         print("| " + " | ".join(line) + " |")
-    print("\nRatio: to the best of " + ", ".join(rivals) + "." if len(rivals) > 1 else "")
+    if len(rivals) > 1:
+        print("\nRatio: to the best of " + ", ".join(rivals) + ".")
 
 
 if __name__ == "__main__":

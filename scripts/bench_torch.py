@@ -170,6 +170,14 @@ def rows(preset, horizon, repeats):
         yield dict(what=what, of="torch mlp", size=size, cpu_ms=median, cpu_ms_range=[low, high])
 
 
+def write_json(path, threads, rows):
+    """Timings for bench_table.py; nothing without a path."""
+    if path:
+        with open(path, "w") as file:
+            json.dump(dict(program=f"torch {torch.__version__}", threads=threads, rows=rows), file, indent=2)
+            file.write("\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="small")
@@ -180,18 +188,14 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
-    program = f"torch {torch.__version__}"
-    print(f"{program}, {args.threads} thread(s); process CPU ms: median (min-max)")
+    print(f"torch {torch.__version__}, {args.threads} thread(s); process CPU ms: median (min-max)")
     timings = []
     for horizon in args.horizons:
         for row in rows(args.preset, horizon, args.repeats):
             timings.append(row)
             low, high = row["cpu_ms_range"]
             print(f"{row['what']:<7} {row['size']:<20} {row['cpu_ms']:10.3f}  ({low:.3f}-{high:.3f})")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(dict(program=program, threads=args.threads, rows=timings), file, indent=2)
-            file.write("\n")
+    write_json(args.json, args.threads, timings)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ needs: torch (see bench_torch.py for AMD processors)
 """
 
 import argparse
-import json
 import math
 
 import torch
-from bench_torch import cpu_ms
+from bench_torch import cpu_ms, write_json
 from torch import nn
 from torch.nn import functional as F
 
@@ -142,8 +141,7 @@ def main():
         "gru": Gru(376),
         "transformer": Transformer(128, 4, 640, 2, max(args.lengths)),
     }
-    program = f"torch {torch.__version__}"
-    print(f"{program}, {args.threads} thread(s); process CPU ms: median (min-max)")
+    print(f"torch {torch.__version__}, {args.threads} thread(s); process CPU ms: median (min-max)")
     timings = []
     for length in args.lengths:
         state, targets = torch.randn(BATCH, STATE), torch.randn(BATCH, length, STATE)
@@ -159,10 +157,7 @@ def main():
             timings.append(dict(what="training", of=f"torch {name}", size=size, cpu_ms=median, cpu_ms_range=[low, high]))
             parameters = sum(p.numel() for p in model.parameters())
             print(f"{name:<14} {parameters:>8} {size:<12} {median:10.2f}  ({low:.2f}-{high:.2f})")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(dict(program=program, threads=args.threads, rows=timings), file, indent=2)
-            file.write("\n")
+    write_json(args.json, args.threads, timings)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,15 @@ pub fn update_flops(config: &AgentConfig, observations: usize, actions: usize) -
     2.0 * (targets + model + policy)
 }
 
+/// Floating-point operations of one iteration of a [`Trial`](crate::predictor::Trial) of `sizes` = `[B, T, S, A]`,
+/// whose backward pass costs twice the forward one.
+pub fn iteration_flops(config: &ModelConfig, sizes: [usize; 4]) -> f64 {
+    let [batch, horizon, states, actions] = sizes;
+    let r = Rows::new(config, states, actions);
+    let ends = if config.latent_dim == states { 0.0 } else { mlp([states, config.latent_dim]) };
+    6.0 * batch as f64 * (horizon as f64 * (r.step + r.action + ends) + ends)
+}
+
 /// A large square matrix product to measure a device with.
 pub struct Product(Tensor<2>, Tensor<2>);
 
@@ -128,6 +137,16 @@ mod tests {
             assert!((counted / expected - 1.0).abs() < 1e-3, "{counted} instead of {expected}");
             assert_eq!(plan_flops(&config, 17, 6, horizon, 3), 3.0 * counted);
         }
+    }
+
+    /// By hand: (56·512 + 512² + 512·50) multiply-adds a step of TD-MPC v1's MLP, six FLOP each in training.
+    #[test]
+    fn training_the_dynamics_costs_every_product_three_times() {
+        let mut config = tiny(DynamicsKind::Mlp).model;
+        (config.latent_dim, config.hidden_dim) = (50, 512);
+        let products = 56.0 * 512.0 + 512.0 * 512.0 + 512.0 * 50.0;
+        assert_eq!(iteration_flops(&config, [1, 1, 50, 6]), 6.0 * products);
+        assert_eq!(iteration_flops(&config, [4, 7, 50, 6]), 28.0 * 6.0 * products);
     }
 
     #[test]

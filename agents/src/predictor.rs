@@ -3,9 +3,9 @@
 //! One iteration is forward, mean squared error against target states and backward, as timed in section 5 of arXiv
 //! 2306.11941; no optimiser.
 
-use crate::config::{DynamicsKind, ModelConfig};
-use crate::model::{Init, dynamics::Dynamics, linear};
-use crate::ops::{self, Activation};
+use crate::config::ModelConfig;
+use crate::model::{Init, dense, dynamics::Dynamics, linear};
+use crate::ops::Activation;
 use crate::rng::Stream;
 use burn::nn::Linear;
 use burn::prelude::*;
@@ -38,9 +38,9 @@ impl Predictor {
         let Some([lift, read]) = &self.ends else { return self.dynamics.rollout(state, actions) };
         let [batch, states] = state.dims();
         let horizon = actions.dims()[1];
-        let z = self.dynamics.rollout(apply(lift, state), actions);
+        let z = self.dynamics.rollout(dense(lift, state, Activation::Identity), actions);
         let rows = z.reshape([(batch * horizon) as i32, -1]);
-        apply(read, rows).reshape([batch, horizon, states])
+        dense(read, rows, Activation::Identity).reshape([batch, horizon, states])
     }
 }
 
@@ -58,14 +58,14 @@ impl Trial {
         let [batch, horizon, states, actions] = sizes;
         let device = device.clone().autodiff();
         let predictor = Predictor::new(config, states, actions, stream, &device);
-        let mut numbers = |size, shape: [usize; 3]| {
-            Tensor::<3>::from_data(TensorData::new(stream.normal(size), shape), &device)
-        };
+        fn normal<const D: usize>(stream: &mut Stream, shape: [usize; D], device: &Device) -> Tensor<D> {
+            Tensor::from_data(TensorData::new(stream.normal(shape.iter().product()), shape), device)
+        }
         Self {
             predictor,
-            state: numbers(batch * states, [1, batch, states]).squeeze_dim(0),
-            actions: numbers(batch * horizon * actions, [batch, horizon, actions]),
-            targets: numbers(batch * horizon * states, [batch, horizon, states]),
+            state: normal(stream, [batch, states], &device),
+            actions: normal(stream, [batch, horizon, actions], &device),
+            targets: normal(stream, [batch, horizon, states], &device),
         }
     }
 
@@ -78,34 +78,11 @@ impl Trial {
     }
 }
 
-fn apply(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-    let bias = layer.bias.as_ref().expect("our layers have a bias");
-    ops::dense(x, layer.weight.val(), bias.val(), Activation::Identity)
-}
-
-/// Floating-point operations of the matrix products of one iteration of a [`Trial`] of `sizes` = `[B, T, S, A]`;
-/// backward costs twice the forward.
-pub fn iteration_flops(config: &ModelConfig, sizes: [usize; 4]) -> f64 {
-    let [batch, horizon, states, actions] = sizes.map(|n| n as f64);
-    let (d, w) = (config.latent_dim as f64, config.hidden_dim as f64);
-    let control = &config.koopman.control;
-    let step = match config.dynamics {
-        DynamicsKind::Mlp => (d + actions) * w + w * w + w * d,
-        DynamicsKind::Koopman => {
-            let widths = control.action_hidden.iter().chain([&control.encoded_dim]).map(|&w| w as f64);
-            let (encoder, l) = widths.fold((0.0, actions), |(sum, inputs), w| (sum + inputs * w, w));
-            encoder + l * d + 2.0 * d
-        }
-    };
-    let ends = if d == states { 0.0 } else { states * d };
-    6.0 * batch * (horizon * (step + ends) + ends)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ControlForm;
     use crate::config::tests::tiny;
+    use crate::config::{ControlForm, DynamicsKind};
     use crate::test_support::{max_difference, normal};
 
     fn model(dynamics: DynamicsKind, latent: usize) -> ModelConfig {
@@ -136,16 +113,5 @@ mod tests {
         assert_eq!(trial.iterate(), 0.0);
         trial.targets = trial.targets + 2.0;
         assert!((trial.iterate() - 4.0).abs() < 1e-4);
-    }
-
-    /// One step of the MLP at TD-MPC v1's sizes: (56·512 + 512² + 512·50) multiply-adds, six FLOP each in training.
-    #[test]
-    fn floors_count_every_product_three_times() {
-        let mut config = model(DynamicsKind::Mlp, 50);
-        config.hidden_dim = 512;
-        assert_eq!(
-            iteration_flops(&config, [1, 1, 50, 6]),
-            6.0 * (56.0 * 512.0 + 512.0 * 512.0 + 512.0 * 50.0)
-        );
     }
 }

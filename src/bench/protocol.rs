@@ -2,8 +2,9 @@
 //! backward at batch 256 over T steps, for models of equal size.
 
 use super::{Meter, Row};
+use td_koopman_agents::arithmetic::iteration_flops;
 use td_koopman_agents::config::{ControlForm, DynamicsKind, ModelConfig};
-use td_koopman_agents::predictor::{Trial, iteration_flops};
+use td_koopman_agents::predictor::Trial;
 use td_koopman_agents::rng::Stream;
 
 const BATCH: usize = 256;

@@ -8,7 +8,7 @@ use burn::nn::Linear;
 use burn::prelude::*;
 
 /// act(x·W + b) of a layer with bias.
-fn dense(layer: &Linear, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+pub(crate) fn dense(layer: &Linear, x: Tensor<2>, activation: Activation) -> Tensor<2> {
     let bias = layer.bias.as_ref().expect("our layers have a bias");
     ops::dense(x, layer.weight.val(), bias.val(), activation)
 }

@@ -6,5 +6,6 @@ mod mlp;
 mod world;
 
 pub(crate) use init::{Init, linear};
+pub(crate) use mlp::dense;
 pub use mlp::{Critic, Mlp};
 pub use world::World;
