@@ -56,6 +56,7 @@ collect() {
             "$program" plot --title "$env, preset small" --out "results/learning/$env/curves.svg" "${curves[@]}"
         fi
     done
+    python3 scripts/learning_table.py > results/learning/table.md
 }
 
 if [ "${1:-}" != collect ]; then
