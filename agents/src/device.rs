@@ -89,6 +89,11 @@ pub(crate) fn is_flex(device: &Device) -> bool {
     }
 }
 
+/// The CPU device `flex` without autodiff: where planning takes place.
+pub(crate) fn is_plain_flex(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
 /// Makes glibc keep freed memory instead of returning it: every burn operation on the CPU allocates its output,
 /// and above the mmap threshold that means page faults for every tensor. Measured: 1.4× on large products,
 /// 1.9× on planning. Call first thing in `main`, before any thread starts; a no-op elsewhere.

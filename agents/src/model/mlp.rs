@@ -28,6 +28,12 @@ impl Mlp {
         Self { layers }
     }
 
+    /// Weight `[inputs, outputs]` and bias `[outputs]` of every layer.
+    pub fn weights(&self) -> Vec<(Tensor<2>, Tensor<1>)> {
+        let bias = |layer: &Linear| layer.bias.as_ref().expect("our layers have a bias").val();
+        self.layers.iter().map(|layer| (layer.weight.val(), bias(layer))).collect()
+    }
+
     /// `[R, sizes[0]]` → `[R, sizes[last]]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.forward_into(x, Activation::Identity)

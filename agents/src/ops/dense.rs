@@ -71,7 +71,7 @@ pub trait DenseOps: Backend {
 macro_rules! activate_rows {
     ($name:ident, $act:expr) => {
         multiversion! {
-            fn $name(rows: &mut [f32], bias: &[f32]) {
+            pub(super) fn $name(rows: &mut [f32], bias: &[f32]) {
                 for row in rows.chunks_exact_mut(bias.len()) {
                     row.iter_mut().zip(bias).for_each(|(x, b)| *x = $act(*x + b));
                 }
@@ -113,7 +113,7 @@ multiversion! {
 
 /// A row-major matrix, or its transpose, in memory.
 #[derive(Clone, Copy)]
-struct Matrix<'a> {
+pub(super) struct Matrix<'a> {
     numbers: &'a [f32],
     rows: usize,
     columns: usize,
@@ -122,7 +122,7 @@ struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    fn new(numbers: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub fn new(numbers: &'a [f32], rows: usize, columns: usize) -> Self {
         assert!(numbers.len() >= rows * columns);
         Self { numbers, rows, columns, row_stride: columns, column_stride: 1 }
     }
@@ -139,7 +139,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// Writes a·b, row-major, over `out` and returns it initialised.
-fn multiply<'a>(a: Matrix, b: Matrix, out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
+pub(super) fn multiply<'a>(a: Matrix, b: Matrix, out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
     assert!(a.columns == b.rows && out.len() == a.rows * b.columns);
     // SAFETY: every element addressed lies inside its slice, by the assertions here and in `Matrix::new`; `out` is
     // borrowed mutably and overlaps neither input. gemm does not read `out` (`read_dst` is false) and writes all of it.

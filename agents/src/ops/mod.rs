@@ -5,6 +5,7 @@ mod adam;
 mod convolution;
 mod dense;
 mod flex;
+mod gated_rollout;
 mod normalization;
 mod recurrence;
 #[cfg(feature = "cuda")]
@@ -13,5 +14,6 @@ pub(crate) mod simd;
 
 pub use adam::{AdamStep, adam_step};
 pub use dense::{Activation, dense};
+pub use gated_rollout::{GatedSystem, gated_rollout, gated_rollout_reference};
 pub use normalization::layer_norm_tanh;
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};

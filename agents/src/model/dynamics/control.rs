@@ -44,11 +44,6 @@ impl Control {
         Self { action_encoder, input, gate }
     }
 
-    /// Whether the latent scales the input.
-    pub fn is_gated(&self) -> bool {
-        self.gate.is_some()
-    }
-
     /// f(a): `[R, A]` → `[R, l]`.
     pub fn encode(&self, a: Tensor<2>) -> Tensor<2> {
         self.action_encoder.forward(a)
@@ -57,6 +52,11 @@ impl Control {
     /// 1 + tanh s(z): `[R, 2m]` → `[R, l]`; `None` without a gate.
     pub fn gate(&self, z: Tensor<2>) -> Option<Tensor<2>> {
         self.gate.as_ref().map(|s| s.forward_into(z, Activation::Tanh) + 1.0)
+    }
+
+    /// Weight and bias of both layers of s; `None` without a gate.
+    pub fn gate_weights(&self) -> Option<[(Tensor<2>, Tensor<1>); 2]> {
+        self.gate.as_ref().map(|s| s.weights().try_into().expect("a gate has two layers"))
     }
 
     /// L̄ = gain · L as a real `[l, 2m]` matrix.

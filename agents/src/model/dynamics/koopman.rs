@@ -6,7 +6,7 @@
 use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use crate::config::{Conditioning, ModelConfig};
-use crate::ops::{self, Unroll};
+use crate::ops::{self, GatedSystem, Unroll};
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -95,8 +95,11 @@ impl Koopman {
         let u = self.control.encode(actions.reshape([batch * horizon, action_dim]));
         let encoded = u.dims()[1];
         let u = u.reshape([batch, horizon, encoded]);
-        if self.control.is_gated() && self.conditioning == Conditioning::Along {
-            return self.rollout_along(&system, z0, u);
+        if let (Conditioning::Along, Some([hidden, gate])) = (self.conditioning, self.control.gate_weights())
+        {
+            // the gate sees every predicted latent: sequential in the horizon
+            let System { lambda, input } = system;
+            return ops::gated_rollout(&GatedSystem { lambda, input, hidden, gate }, z0, u);
         }
         let u = match self.control.gate(z0.clone()) {
             Some(gate) => u * gate.unsqueeze_dim::<3>(1),
@@ -105,20 +108,6 @@ impl Koopman {
         let width = z0.dims()[1];
         let c = u.reshape([batch * horizon, encoded]).matmul(system.input).reshape([batch, horizon, width]);
         ops::diagonal_recurrence(system.lambda, z0, c, self.unroll)
-    }
-
-    /// The gate sees every predicted latent: sequential in the horizon.
-    fn rollout_along(&self, system: &System, z0: Tensor<2>, u: Tensor<3>) -> Tensor<3> {
-        let [batch, horizon, encoded] = u.dims();
-        let mut z = z0;
-        let mut latents = Vec::with_capacity(horizon);
-        for k in 0..horizon {
-            let u = u.clone().narrow(1, k, 1).reshape([batch, encoded]);
-            let gate = self.control.gate(z.clone()).expect("called with a gate only");
-            z = system.advance(z, u * gate);
-            latents.push(z.clone());
-        }
-        Tensor::stack(latents, 1)
     }
 }
 
