@@ -14,6 +14,8 @@ pub struct Scores {
     pub returns: Vec<f64>,
     /// Decisions of each episode.
     pub lengths: Vec<u64>,
+    /// Candidates that were discarded because their score was infinite or not a number.
+    pub bad_scores: u64,
 }
 
 impl Scores {
@@ -40,7 +42,7 @@ pub fn evaluate(
     stop: &AtomicBool,
     mut after_episode: impl FnMut(&Scores),
 ) -> Option<Scores> {
-    let mut scores = Scores { returns: Vec::new(), lengths: Vec::new() };
+    let mut scores = Scores { returns: Vec::new(), lengths: Vec::new(), bad_scores: 0 };
     for episode in 0..episodes {
         let mut noise = [Stream::new(seed, &format!("evaluation {episode}"))];
         task.reset(noise[0].seed());
@@ -54,6 +56,7 @@ pub fn evaluate(
                 agent.act(task.observation(), plans, schedule, Mode::Exploit, &mut noise).remove(0);
             let transition = task.step(&decision.action);
             plan = decision.plan;
+            scores.bad_scores += decision.bad_scores;
             total += transition.reward;
             length += 1;
             if transition.end != End::Running {
@@ -75,7 +78,7 @@ mod tests {
 
     #[test]
     fn mean_and_deviation_of_hand_numbers() {
-        let s = Scores { returns: vec![1.0, 3.0], lengths: vec![1, 1] };
+        let s = Scores { returns: vec![1.0, 3.0], lengths: vec![1, 1], bad_scores: 0 };
         assert_eq!((s.mean(), s.sd()), (2.0, 1.0));
     }
 

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod evaluate;
+pub mod memory;
 pub mod provenance;
 pub mod record;
 pub mod report;

@@ -11,6 +11,7 @@ use td_koopman::checkpoint::Checkpoint;
 use td_koopman::cli::{BenchArgs, Cli, Command, EvalArgs, TrainArgs, settings};
 use td_koopman::config::{ConfigError, Layer, RunConfig, resolve};
 use td_koopman::evaluate::evaluate;
+use td_koopman::memory;
 use td_koopman::report;
 use td_koopman::task::Task;
 use td_koopman::trace::Trace;
@@ -124,6 +125,7 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
         None => Task::open(&config.env, repeat)?,
     };
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+    memory::require(config, observations, actions, 1)?;
     let init = &mut Stream::new(config.seed, "init");
     let mut agent = Agent::new(&config.agent(), observations, actions, init, &device);
     agent.import(&checkpoint.learner()?)?;
@@ -140,6 +142,12 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
     written?;
     let Some(scores) = scores else { return Ok(ExitCode::from(INTERRUPTED)) };
     writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
+    if scores.bad_scores > 0 {
+        eprintln!(
+            "warning: {} candidates had a score that is infinite or not a number; they were not chosen",
+            scores.bad_scores
+        );
+    }
     if let Some(path) = &args.trace {
         trace.write(path, task.spec())?;
     }

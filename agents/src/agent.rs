@@ -41,6 +41,8 @@ pub struct Decision {
     pub elite_score: f32,
     /// Share of the last elites that the policy proposed.
     pub policy_elites: f32,
+    /// Candidates whose score was infinite or not a number; they were not chosen.
+    pub bad_scores: u64,
 }
 
 impl Agent {
@@ -117,6 +119,7 @@ impl Agent {
             .register(outcome.mean)
             .register(outcome.elite_score)
             .register(outcome.policy_elites)
+            .register(outcome.bad_scores)
             .execute();
         let read: Vec<Vec<f32>> = read.into_iter().map(|d| d.try_to_vec().expect("plans are f32")).collect();
         let decision = |i: usize| Decision {
@@ -124,6 +127,7 @@ impl Agent {
             plan: Plan::new(read[1][i * h * a..][..h * a].to_vec()),
             elite_score: read[2][i],
             policy_elites: read[3][i],
+            bad_scores: read[4][i] as u64,
         };
         (0..e).map(decision).collect()
     }

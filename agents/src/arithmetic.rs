@@ -2,7 +2,7 @@
 //!
 //! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
 
-use crate::config::{AgentConfig, ControlForm, DynamicsKind, ModelConfig};
+use crate::config::{AgentConfig, ControlForm, DynamicsKind, ModelConfig, PlannerConfig};
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -91,6 +91,25 @@ pub fn iteration_flops(config: &ModelConfig, sizes: [usize; 4]) -> f64 {
     let r = Rows::new(config, states, actions);
     let ends = if config.latent_dim == states { 0.0 } else { mlp([states, config.latent_dim]) };
     6.0 * batch as f64 * (horizon as f64 * (r.step + r.action + ends) + ends)
+}
+
+/// Bytes that networks of these sizes take at least: weights, gradients and both moments of Adam.
+pub fn model_bytes(model: &ModelConfig, observations: usize, actions: usize) -> f64 {
+    let r = Rows::new(model, observations, actions);
+    16.0 * (r.encoder + r.step + r.action + r.reward + r.policy + r.critics)
+}
+
+/// Bytes that a plan for `environments` environments takes at least: its noise, drawn beforehand.
+pub fn plan_bytes(planner: &PlannerConfig, actions: usize, environments: usize) -> f64 {
+    let horizon = planner.horizon.start.max(planner.horizon.end);
+    let rows = environments as f64 * planner.num_samples as f64 * planner.iterations as f64;
+    4.0 * rows * (horizon + 1.0) * actions as f64
+}
+
+/// Bytes that an update takes at least: its batch, and both hidden layers of reward and critics.
+pub fn update_bytes(config: &AgentConfig, observations: usize, actions: usize) -> f64 {
+    let (b, h) = (config.learner.batch_size as f64, config.learner.horizon as f64);
+    4.0 * b * h * (observations + actions + 6 * config.model.hidden_dim) as f64
 }
 
 /// A large square matrix product to measure a device with.

@@ -123,19 +123,24 @@ fn the_paying_arm_of_a_bandit_is_found() {
 
 /// mbrl-lib, tdmpc, tdmpc2, lerobot: NaN scores were replaced by about 0, the best score when returns are negative.
 #[test]
-fn a_nan_candidate_is_never_an_elite() {
-    let score = |actions: Tensor<4>, _| {
+fn a_candidate_without_a_finite_score_is_never_an_elite_and_is_counted() {
+    let score = |actions: Tensor<4>, _, bad: f32| {
         let [e, n, h, a] = actions.dims();
         let first = actions.reshape([e, n, h * a]).narrow(2, 0, 1).squeeze_dim::<2>(2);
-        (first.clone() - 5.0).mask_fill(first.greater_elem(0.0), f32::NAN)
+        (first.clone() - 5.0).mask_fill(first.greater_elem(0.0), bad)
     };
     for kind in BOTH {
-        let outcome = run(&config(kind), (2, 1), &Plan::cold(), 4, score);
-        assert!(numbers(outcome.mean)[0] <= 0.0 && numbers(outcome.elite_score)[0] < 0.0, "{kind:?}");
-        let hopeless = run(&config(kind), (2, 1), &Plan::cold(), 4, |a, _| {
-            Tensor::full([1, a.dims()[1]], f32::NAN, &cpu())
-        });
-        assert!(numbers(hopeless.action).iter().chain(&numbers(hopeless.mean)).all(|x| x.is_finite()));
+        for bad in [f32::NAN, f32::INFINITY] {
+            let outcome = run(&config(kind), (2, 1), &Plan::cold(), 4, |a, i| score(a, i, bad));
+            assert!(numbers(outcome.mean)[0] <= 0.0 && numbers(outcome.elite_score)[0] < 0.0, "{kind:?}");
+            let counted = numbers(outcome.bad_scores)[0];
+            assert!((1.0..256.0 * 15.0).contains(&counted) && counted.fract() == 0.0, "{counted}");
+            let hopeless = run(&config(kind), (2, 1), &Plan::cold(), 4, |a, _| {
+                Tensor::full([1, a.dims()[1]], bad, &cpu())
+            });
+            assert!(numbers(hopeless.action).iter().chain(&numbers(hopeless.mean)).all(|x| x.is_finite()));
+            assert_eq!(numbers(hopeless.bad_scores), [256.0 * 15.0]);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod subject;
 pub use report::{Report, Row};
 
 use crate::config::RunConfig;
+use crate::memory;
 use crate::record::Clock;
 use crate::task::Task;
 use anyhow::{Context, Result};
@@ -35,9 +36,24 @@ pub struct Grid {
     pub repeats: usize,
 }
 
+impl Grid {
+    /// Refuses a grid whose largest cell does not fit the memory.
+    fn require_memory(&self, config: &RunConfig) -> Result<()> {
+        let task = Task::open(&config.env, config.train.action_repeat)?;
+        let largest = |sizes: &[usize]| sizes.iter().copied().max().unwrap_or(1);
+        let mut config = config.clone();
+        config.planner.num_samples = largest(&self.samples);
+        config.learner.horizon = largest(&self.horizons);
+        config.planner.horizon.end = config.learner.horizon as f64;
+        let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+        Ok(memory::require(&config, observations, actions, largest(&self.environments))?)
+    }
+}
+
 /// Times everything in the grid.
 pub fn bench(grid: &Grid) -> Result<Report> {
     let first = grid.configs.first().context("there is nothing to time")?;
+    grid.configs.iter().try_for_each(|config| grid.require_memory(config))?;
     let cells = (grid.samples.len() * grid.environments.len() + 1) * grid.horizons.len() * grid.configs.len();
     let bar = ProgressBar::new((cells + grid.lengths.len() * protocol::MODELS.len() + 2) as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  ETA {eta}").expect("a constant"),

@@ -88,7 +88,14 @@ impl ConsoleRecorder {
 }
 
 impl Recorder for ConsoleRecorder {
-    fn episode(&mut self, _: &Episode) -> Result<()> {
+    fn episode(&mut self, episode: &Episode) -> Result<()> {
+        if episode.bad_scores > 0 {
+            self.screen.line(&format!(
+                "warning: {} candidates of episode {} had a score that is infinite or not a number; they were not chosen",
+                HumanCount(episode.bad_scores),
+                episode.episode,
+            ));
+        }
         Ok(())
     }
 
@@ -177,7 +184,7 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::events::samples::{evaluation, losses};
+    use crate::record::events::samples::{episode, evaluation, losses};
     use std::{cell::RefCell, rc::Rc};
 
     #[derive(Clone, Default)]
@@ -247,6 +254,17 @@ mod tests {
             "evaluation after 10,000 env steps: return 512 ± 20.5 over 10 episodes",
         ];
         assert_eq!(log.lines(), expected);
+    }
+
+    #[test]
+    fn discarded_candidates_are_warned_of_and_their_absence_is_not() {
+        let log = Log::default();
+        let mut console = ConsoleRecorder::on(Screen::Lines(Box::new(log.clone())));
+        console.episode(&Episode { bad_scores: 0, ..episode(3) }).unwrap();
+        console.episode(&Episode { bad_scores: 1_234, ..episode(4) }).unwrap();
+        let warning = "warning: 1,234 candidates of episode 4 had a score that is infinite or not a number; they were \
+                       not chosen";
+        assert_eq!(log.lines(), [warning]);
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn train_row(episode: &Episode) -> Vec<(Cow<'static, str>, String)> {
         ),
         ("horizon".into(), episode.horizon.to_string()),
         ("exploration_std".into(), number(episode.exploration_std)),
+        ("bad_scores".into(), episode.bad_scores.to_string()),
         ("plan_seconds".into(), seconds(episode.plan_seconds)),
         ("update_seconds".into(), seconds(episode.update_seconds)),
         ("env_seconds".into(), seconds(episode.env_seconds)),
@@ -192,10 +193,10 @@ mod tests {
         assert_eq!(
             read(folder.path(), "train.csv"),
             "env_step,decision,episode,return,length,end,updates,loss_total,loss_consistency,loss_reward,loss_value,\
-             loss_policy,gradient_norm,horizon,exploration_std,plan_seconds,update_seconds,env_seconds,cpu_seconds,\
+             loss_policy,gradient_norm,horizon,exploration_std,bad_scores,plan_seconds,update_seconds,env_seconds,cpu_seconds,\
              wall_seconds,spectral_radius,modes_alive\n\
-             200,100,1,-12.5,200,truncated,50,,,,,,,5,0.3,1.250,0.500,0.062,4.000,2.000,0.99,32.0\n\
-             400,200,2,-12.5,200,truncated,100,1.5,0.25,0.125,0.5,-0.75,10.0,5,0.3,1.250,0.500,0.062,4.000,4.000,\
+             200,100,1,-12.5,200,truncated,50,,,,,,,5,0.3,7,1.250,0.500,0.062,4.000,2.000,0.99,32.0\n\
+             400,200,2,-12.5,200,truncated,100,1.5,0.25,0.125,0.5,-0.75,10.0,5,0.3,7,1.250,0.500,0.062,4.000,4.000,\
              0.99,32.0\n"
         );
         assert_eq!(

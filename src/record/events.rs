@@ -25,6 +25,8 @@ pub struct Episode {
     pub horizon: usize,
     /// Standard deviation of the exploration noise.
     pub exploration_std: f64,
+    /// Candidates discarded since the last row because their score was infinite or not a number.
+    pub bad_scores: u64,
     /// CPU seconds spent planning since the last row.
     pub plan_seconds: f64,
     /// CPU seconds spent on gradient updates since the last row.
@@ -103,6 +105,7 @@ pub(super) mod samples {
             losses: Some(losses()),
             horizon: 5,
             exploration_std: 0.3,
+            bad_scores: 7,
             plan_seconds: 1.25,
             update_seconds: 0.5,
             env_seconds: 0.0625,

@@ -13,6 +13,9 @@ pub struct Meters {
     plans: u64,
     elite_score: f64,
     policy_elites: f64,
+    /// Candidates that a plan discarded because their score was infinite or not a number.
+    #[serde(default)] // older checkpoints did not count them
+    pub bad_scores: u64,
     /// CPU seconds spent planning.
     pub plan_seconds: f64,
     /// CPU seconds spent on updates.
@@ -39,6 +42,7 @@ impl Meters {
         self.plans += 1;
         self.elite_score += f64::from(decision.elite_score);
         self.policy_elites += f64::from(decision.policy_elites);
+        self.bad_scores += decision.bad_scores;
     }
 
     /// Mean losses since the last row; `None` without updates.

@@ -5,6 +5,7 @@ use super::state::TrainState;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Cadence, RunConfig};
 use crate::evaluate::evaluate;
+use crate::memory;
 use crate::provenance;
 use crate::record::{
     self, Clock, ConsoleRecorder, CsvRecorder, Evaluation, Multi, Progress, Recorder, TensorBoardRecorder,
@@ -45,6 +46,7 @@ impl Run {
     pub fn open(config: &RunConfig, folder: &Path) -> Result<Self> {
         let device = device::open(&config.device)?;
         let task = Task::open(&config.env, config.train.action_repeat)?;
+        memory::require(config, task.spec().observation_dim, task.spec().action_dim(), 1)?;
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the run folder {}", folder.display()))?;
         let lock = lock(folder)?;
@@ -289,6 +291,7 @@ impl Run {
             losses: meters.losses(),
             horizon: schedule.horizon,
             exploration_std: schedule.min_std,
+            bad_scores: meters.bad_scores,
             plan_seconds: meters.plan_seconds,
             update_seconds: meters.update_seconds,
             env_seconds: meters.env_seconds,

@@ -10,7 +10,7 @@ pub use plan::Plan;
 
 use crate::config::PlannerConfig;
 use burn::prelude::*;
-use refit::Elites;
+use refit::{Elites, not_finite};
 
 /// Whether a decision explores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Outcome {
     pub elite_score: Tensor<1>,
     /// Share of the last elites that the policy proposed: `[E]`.
     pub policy_elites: Tensor<1>,
+    /// Scores that were infinite or not a number, over all iterations: `[E]`. Their candidates were not chosen.
+    pub bad_scores: Tensor<1>,
 }
 
 /// Plans for E environments at once by iterated sampling, scoring and refitting.
@@ -68,10 +70,16 @@ pub fn plan(
     let mut mean = warm;
     let mut std = Tensor::full(mean.dims(), max_std, &mean.device());
     let mut elites = None;
+    let bad = |scores: &Tensor<2>| not_finite(scores.clone()).float().sum_dim(1).squeeze_dim::<1>(1);
+    let mut bad_scores = match &proposals {
+        Some(proposals) => bad(&proposals.scores),
+        None => Tensor::zeros([environments], &mean.device()),
+    };
     for iteration in 0..config.iterations {
         let spread = std.clone().unsqueeze_dim::<4>(1) * noise.samples(iteration);
         let mut candidates = (mean.clone().unsqueeze_dim::<4>(1) + spread).clamp(-1.0, 1.0);
         let mut scores = score(candidates.clone(), iteration);
+        bad_scores = bad_scores + bad(&scores);
         if let Some(p) = &proposals {
             candidates = Tensor::cat(vec![candidates, p.actions.clone()], 1);
             scores = Tensor::cat(vec![scores, p.scores.clone()], 1);
@@ -93,6 +101,7 @@ pub fn plan(
         action: action.clamp(-1.0, 1.0),
         elite_score: elites.mean_score(),
         policy_elites: elites.share_from(config.num_samples),
+        bad_scores,
         mean,
         std,
     }

@@ -4,9 +4,14 @@ use crate::config::{PlannerConfig, PlannerKind};
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 
-/// Score given to candidates whose score is not a number, and bound of all scores: far below any return, and
-/// finite, so that softmax(score − max) stays a number even if every candidate is bad.
+/// Score given to candidates whose score is infinite or not a number, and bound of all scores: far below any return,
+/// and finite, so that softmax(score − max) stays a number even if every candidate is bad.
 const WORST: f32 = -1e30;
+
+/// Where `scores` are infinite or not a number.
+pub(super) fn not_finite(scores: Tensor<2>) -> Tensor<2, Bool> {
+    scores.is_finite().bool_not()
+}
 
 /// The K best candidates of one iteration and their weights.
 pub(super) struct Elites {
@@ -26,7 +31,7 @@ impl Elites {
         let [environments, count, horizon, action_dim] = candidates.dims();
         let (k, row) = (config.num_elites, horizon * action_dim);
         // a NaN replaced by 0, as published code does, is the *best* candidate when returns are negative
-        let scores = scores.clone().mask_fill(scores.is_nan(), WORST).clamp(WORST, -WORST);
+        let scores = scores.clone().mask_fill(not_finite(scores), WORST).clamp(WORST, -WORST);
         let (scores, indices) = scores.topk_with_indices(k, 1);
         let gather = indices.clone().unsqueeze_dim::<3>(2).expand([environments, k, row]);
         let actions = candidates.reshape([environments, count, row]).gather(1, gather);
