@@ -14,7 +14,7 @@ pub struct Scores {
     pub returns: Vec<f64>,
     /// Decisions of each episode.
     pub lengths: Vec<u64>,
-    /// Candidates that were discarded because their score was infinite or not a number.
+    /// Candidates that were ranked last because their score was infinite or not a number.
     pub bad_scores: u64,
 }
 

@@ -144,7 +144,7 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
     writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
     if scores.bad_scores > 0 {
         eprintln!(
-            "warning: {} candidates had a score that is infinite or not a number; they were not chosen",
+            "warning: {} candidates had a score that is infinite or not a number; they were ranked last",
             scores.bad_scores
         );
     }

@@ -41,7 +41,7 @@ pub struct Decision {
     pub elite_score: f32,
     /// Share of the last elites that the policy proposed.
     pub policy_elites: f32,
-    /// Candidates whose score was infinite or not a number; they were not chosen.
+    /// Candidates whose score was infinite or not a number; they are ranked last.
     pub bad_scores: u64,
 }
 

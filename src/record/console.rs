@@ -91,7 +91,7 @@ impl Recorder for ConsoleRecorder {
     fn episode(&mut self, episode: &Episode) -> Result<()> {
         if episode.bad_scores > 0 {
             self.screen.line(&format!(
-                "warning: {} candidates of episode {} had a score that is infinite or not a number; they were not chosen",
+                "warning: {} candidates of episode {} had a score that is infinite or not a number; they were ranked last",
                 HumanCount(episode.bad_scores),
                 episode.episode,
             ));
@@ -263,7 +263,7 @@ mod tests {
         console.episode(&Episode { bad_scores: 0, ..episode(3) }).unwrap();
         console.episode(&Episode { bad_scores: 1_234, ..episode(4) }).unwrap();
         let warning = "warning: 1,234 candidates of episode 4 had a score that is infinite or not a number; they were \
-                       not chosen";
+                       ranked last";
         assert_eq!(log.lines(), [warning]);
     }
 

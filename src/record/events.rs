@@ -25,7 +25,7 @@ pub struct Episode {
     pub horizon: usize,
     /// Standard deviation of the exploration noise.
     pub exploration_std: f64,
-    /// Candidates discarded since the last row because their score was infinite or not a number.
+    /// Candidates ranked last since the last row because their score was infinite or not a number.
     pub bad_scores: u64,
     /// CPU seconds spent planning since the last row.
     pub plan_seconds: f64,

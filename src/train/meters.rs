@@ -13,7 +13,7 @@ pub struct Meters {
     plans: u64,
     elite_score: f64,
     policy_elites: f64,
-    /// Candidates that a plan discarded because their score was infinite or not a number.
+    /// Candidates that a plan ranked last because their score was infinite or not a number.
     #[serde(default)] // older checkpoints did not count them
     pub bad_scores: u64,
     /// CPU seconds spent planning.

@@ -43,7 +43,7 @@ pub struct Outcome {
     pub elite_score: Tensor<1>,
     /// Share of the last elites that the policy proposed: `[E]`.
     pub policy_elites: Tensor<1>,
-    /// Scores that were infinite or not a number, over all iterations: `[E]`. Their candidates were not chosen.
+    /// Scores that were infinite or not a number, over all iterations: `[E]`. They are ranked last.
     pub bad_scores: Tensor<1>,
 }
 
