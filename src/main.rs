@@ -125,7 +125,7 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
         None => Task::open(&config.env, repeat)?,
     };
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
-    memory::require(config, observations, actions, 1)?;
+    memory::require(memory::Work::Plan, config, observations, actions, 1)?;
     let init = &mut Stream::new(config.seed, "init");
     let mut agent = Agent::new(&config.agent(), observations, actions, init, &device);
     agent.import(&checkpoint.learner()?)?;

@@ -5,21 +5,32 @@ use td_koopman_agents::arithmetic::{model_bytes, plan_bytes, update_bytes};
 
 const GIB: f64 = (1u64 << 30) as f64;
 
+/// What the memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Networks and plans: evaluation.
+    Plan,
+    /// Updates and replay as well.
+    Train,
+}
+
 /// Refuses `config` if what it surely keeps in memory at once exceeds what the machine has.
 pub fn require(
+    work: Work,
     config: &RunConfig,
     observations: usize,
     actions: usize,
     environments: usize,
 ) -> Result<(), ConfigError> {
     match installed_bytes() {
-        Some(installed) => require_within(installed, config, observations, actions, environments),
+        Some(installed) => require_within(installed, work, config, observations, actions, environments),
         None => Ok(()),
     }
 }
 
 fn require_within(
     installed: f64,
+    work: Work,
     config: &RunConfig,
     observations: usize,
     actions: usize,
@@ -45,7 +56,11 @@ fn require_within(
         // the sum tree over priorities; the transitions come as they are lived
         (16.0 * agent.replay.capacity as f64, "the replay", "`replay.capacity`"),
     ];
-    for (bytes, what, keys) in needs {
+    let needs = match work {
+        Work::Plan => &needs[..2],
+        Work::Train => &needs[..],
+    };
+    for &(bytes, what, keys) in needs {
         if bytes > installed {
             return Err(ConfigError(format!(
                 "{what} would take at least {:.1} GiB and this machine has {:.1}: lower {keys}",
@@ -81,7 +96,8 @@ mod tests {
             ("replay.capacity=100000000000", "replay.capacity"),
             ("model.hidden_dim=1000000", "model.hidden_dim"),
         ] {
-            let error = require_within(64.0 * GIB, &with(&[setting]).unwrap(), 17, 6, 1).unwrap_err();
+            let error =
+                require_within(64.0 * GIB, Work::Train, &with(&[setting]).unwrap(), 17, 6, 1).unwrap_err();
             assert!(error.0.contains(key) && error.0.contains("has 64.0"), "{error}");
         }
     }
@@ -89,7 +105,15 @@ mod tests {
     #[test]
     fn large_plans_that_fit_are_allowed() {
         let config = with(&["planner.num_samples=65536", "planner.horizon.end=20"]).unwrap();
-        require_within(2.0 * GIB, &config, 78, 12, 1).unwrap();
-        assert!(require_within(2.0 * GIB, &config, 78, 12, 64).is_err(), "64 environments");
+        require_within(2.0 * GIB, Work::Train, &config, 78, 12, 1).unwrap();
+        assert!(require_within(2.0 * GIB, Work::Train, &config, 78, 12, 64).is_err(), "64 environments");
+    }
+
+    /// A run that was trained on a larger machine can be evaluated on a smaller one.
+    #[test]
+    fn evaluation_needs_no_memory_for_updates_and_replay() {
+        let config = with(&["learner.batch_size=1000000000", "replay.capacity=100000000000"]).unwrap();
+        require_within(GIB, Work::Plan, &config, 17, 6, 1).unwrap();
+        assert!(require_within(GIB, Work::Train, &config, 17, 6, 1).is_err());
     }
 }

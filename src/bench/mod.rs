@@ -46,7 +46,7 @@ impl Grid {
         config.learner.horizon = largest(&self.horizons);
         config.planner.horizon.end = config.learner.horizon as f64;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
-        Ok(memory::require(&config, observations, actions, largest(&self.environments))?)
+        Ok(memory::require(memory::Work::Train, &config, observations, actions, largest(&self.environments))?)
     }
 }
 

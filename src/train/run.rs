@@ -46,7 +46,13 @@ impl Run {
     pub fn open(config: &RunConfig, folder: &Path) -> Result<Self> {
         let device = device::open(&config.device)?;
         let task = Task::open(&config.env, config.train.action_repeat)?;
-        memory::require(config, task.spec().observation_dim, task.spec().action_dim(), 1)?;
+        memory::require(
+            memory::Work::Train,
+            config,
+            task.spec().observation_dim,
+            task.spec().action_dim(),
+            1,
+        )?;
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the run folder {}", folder.display()))?;
         let lock = lock(folder)?;
