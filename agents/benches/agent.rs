@@ -51,6 +51,7 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
                 control: ControlConfig {
                     form,
                     conditioning: Conditioning::Along,
+                    plan_conditioning: PlanConditioning::Trained,
                     action_hidden: vec![64],
                     encoded_dim: 64,
                     gate_hidden: 128,

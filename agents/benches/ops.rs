@@ -103,36 +103,10 @@ fn layers(c: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-/// The gated rollout of 128 candidates at the default sizes, as planning does it, and step by step.
-fn gated(c: &mut Criterion<CpuTime>) {
-    const ROWS: usize = 128;
-    let [d, l, g] = [50, 64, 128];
-    let device = device::cpu();
-    let system = GatedSystem {
-        lambda: spectrum(d / 2, &device),
-        input: random([l, d], 0.1, &device),
-        hidden: (random([d, g], 0.1, &device), random([g], 0.1, &device)),
-        gate: (random([g, l], 0.1, &device), random([l], 0.1, &device)),
-    };
-    let z0 = random([ROWS, d], 1.0, &device);
-    let mut group = c.benchmark_group("gated rollout");
-    for horizon in [5, 20] {
-        let u = random([ROWS, horizon, l], 1.0, &device);
-        for (name, rollout) in
-            [("fused", gated_rollout as fn(&_, _, _) -> _), ("steps", gated_rollout_reference)]
-        {
-            group.bench_function(format!("H{horizon}/{name}"), |b| {
-                b.iter(|| black_box(rollout(&system, z0.clone(), u.clone())))
-            });
-        }
-    }
-    group.finish();
-}
-
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(CpuTime);
-    targets = unroll, layers, gated
+    targets = unroll, layers
 }
 
 fn main() {

@@ -1,7 +1,6 @@
 //! The agent: acts by planning in its world model, learns from replayed sequences. Orchestration only.
 
 use crate::config::AgentConfig;
-use crate::device;
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
 use crate::planner::{self, Mode, Noise, Plan, Proposals};
 use crate::replay::Batch;
@@ -16,8 +15,6 @@ pub struct Agent {
     observation_dim: usize,
     action_dim: usize,
     device: Device,
-    /// Steps of candidates scored together: see [`crate::device::steps_at_once`].
-    steps_at_once: usize,
     learner: Learner,
 }
 
@@ -55,14 +52,7 @@ impl Agent {
         device: &Device,
     ) -> Self {
         let learner = Learner::new(config, observation_dim, action_dim, init, device);
-        Self {
-            config: config.clone(),
-            observation_dim,
-            action_dim,
-            device: device.clone(),
-            steps_at_once: device::steps_at_once(device),
-            learner,
-        }
+        Self { config: config.clone(), observation_dim, action_dim, device: device.clone(), learner }
     }
 
     /// Horizon and exploration after so many decisions.
@@ -87,26 +77,22 @@ impl Agent {
         let (planner, learner) = (&self.config.planner, &self.config.learner);
         let noise = Noise::draw(planner, learner.policy_std, h, a, mode, noise, &self.device);
         let warm: Vec<f32> = plans.iter().flat_map(|p| p.shifted(h, a)).collect();
-        let world = self.learner.online();
-        let z = world.encode(self.upload(observations, [e, self.observation_dim]));
-        let latent = z.dims()[1];
-        let score = |actions: Tensor<4>, tails: Tensor<2>| {
-            let [_, n, ..] = actions.dims();
-            let z = z.clone().unsqueeze_dim::<3>(1).expand([e, n, latent]).reshape([e * n, latent]);
-            let actions = actions.reshape([e * n, h, a]);
-            world.score(z, actions, tails, learner.discount, self.steps_at_once).reshape([e, n])
-        };
+        let networks = self.learner.online();
+        let z = networks.world().encode(self.upload(observations, [e, self.observation_dim]));
+        let score =
+            |actions, tails, gates| networks.score(z.clone(), actions, tails, gates, learner.discount);
         let proposals = noise.policy().map(|(steps, tails)| {
-            let p = noise.policy_sequences();
-            let z = z.clone().unsqueeze_dim::<3>(1).expand([e, p, latent]).reshape([e * p, latent]);
-            let actions = world.policy_rollout(z, steps).reshape([e, p, h, a]);
-            let scores = score(actions.clone(), tails);
+            let actions = networks.propose(z.clone(), steps);
+            // few enough to go their own way
+            let scores = score(actions.clone(), tails, None);
             Proposals { actions, scores }
         });
         let warm = self.upload(&warm, [e, h, a]);
+        let conditioning = self.config.model.koopman.control.while_planning();
         let outcome =
-            planner::plan(planner, schedule.min_std, warm, proposals, &noise, |actions, iteration| {
-                score(actions, noise.tails(iteration))
+            planner::plan(planner, schedule.min_std, warm, proposals, &noise, |candidates, iteration| {
+                let gates = networks.gates(conditioning, z.clone(), candidates.mean);
+                score(candidates.actions, noise.tails(iteration), gates)
             });
         self.read(outcome)
     }
@@ -148,7 +134,7 @@ impl Agent {
 
     /// Numbers about the model for the training record; the names depend on the configuration only.
     pub fn diagnostics(&self) -> Vec<(&'static str, f64)> {
-        self.learner.online().dynamics.diagnostics()
+        self.learner.online().world().dynamics.diagnostics()
     }
 
     /// Everything that changes in training, for saving.

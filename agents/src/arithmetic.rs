@@ -2,7 +2,7 @@
 //!
 //! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
 
-use crate::config::{AgentConfig, ControlForm, DynamicsKind, ModelConfig, PlannerConfig};
+use crate::config::{AgentConfig, Conditioning, ControlForm, DynamicsKind, ModelConfig, PlannerConfig};
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -10,8 +10,10 @@ use burn::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Rows {
     encoder: f64,
-    /// One step of the dynamics.
+    /// One step of the dynamics, without its gate.
     step: f64,
+    /// The gate of a step.
+    gate: f64,
     /// What precedes the rollout for one step (the action encoder).
     action: f64,
     reward: f64,
@@ -30,22 +32,23 @@ impl Rows {
         let (d, w) = (model.latent_dim, model.hidden_dim);
         let control = &model.koopman.control;
         let l = control.encoded_dim;
-        let gate = match control.form {
-            ControlForm::Additive => 0.0,
-            ControlForm::Gated => mlp([d, control.gate_hidden, l]),
+        let gate = match (model.dynamics, control.form) {
+            (DynamicsKind::Koopman, ControlForm::Gated) => mlp([d, control.gate_hidden, l]),
+            _ => 0.0,
         };
         let (step, action) = match model.dynamics {
             DynamicsKind::Mlp => (mlp([d + actions, w, w, d]), 0.0),
             DynamicsKind::Koopman => {
                 let encode = [actions].into_iter().chain(control.action_hidden.iter().copied()).chain([l]);
                 // the diagonal recurrence is four real multiply-adds a mode
-                (gate + (l * d + 2 * d) as f64, mlp(encode))
+                ((l * d + 2 * d) as f64, mlp(encode))
             }
         };
         let encoder = [observations].into_iter().chain(model.encoder_hidden.iter().copied()).chain([d]);
         Self {
             encoder: mlp(encoder),
             step,
+            gate,
             action,
             reward: mlp([d + actions, w, w, 1]),
             policy: mlp([d, w, w, actions]),
@@ -65,8 +68,13 @@ pub fn plan_flops(
     let r = Rows::new(&config.model, observations, actions);
     let planner = &config.planner;
     let (n, p, h) = (planner.num_samples as f64, planner.policy_sequences() as f64, horizon as f64);
-    let score = h * (r.step + r.action + r.reward) + r.policy + r.critics;
-    let proposals = p * (h * r.policy + (h - 1.0) * (r.step + r.action));
+    // shared gates are computed for one row an iteration: not counted
+    let gates = match config.model.koopman.control.while_planning() {
+        Conditioning::Along => r.gate,
+        Conditioning::Start | Conditioning::Nominal => 0.0,
+    };
+    let score = h * (r.step + gates + r.action + r.reward) + r.policy + r.critics;
+    let proposals = p * (h * r.policy + (h - 1.0) * (r.step + r.gate + r.action));
     // proposals are scored once, samples in every iteration
     let rows = n * planner.iterations as f64 + p;
     2.0 * environments as f64 * (r.encoder + proposals + rows * score)
@@ -78,7 +86,7 @@ pub fn update_flops(config: &AgentConfig, observations: usize, actions: usize) -
     let (b, h) = (config.learner.batch_size as f64, config.learner.horizon as f64);
     let targets = b * h * (2.0 * r.encoder + r.policy + r.critics);
     // forward, and two products of the same size backward
-    let model = 3.0 * b * (r.encoder + h * (r.step + r.action + r.reward + r.critics));
+    let model = 3.0 * b * (r.encoder + h * (r.step + r.gate + r.action + r.reward + r.critics));
     // through the frozen critics only the gradient for the action is needed: one product backward
     let policy = b * (h + 1.0) * (3.0 * r.policy + 2.0 * r.critics);
     2.0 * (targets + model + policy)
@@ -90,13 +98,13 @@ pub fn iteration_flops(config: &ModelConfig, sizes: [usize; 4]) -> f64 {
     let [batch, horizon, states, actions] = sizes;
     let r = Rows::new(config, states, actions);
     let ends = if config.latent_dim == states { 0.0 } else { mlp([states, config.latent_dim]) };
-    6.0 * batch as f64 * (horizon as f64 * (r.step + r.action + ends) + ends)
+    6.0 * batch as f64 * (horizon as f64 * (r.step + r.gate + r.action + ends) + ends)
 }
 
 /// Bytes that networks of these sizes take at least: weights, gradients and both moments of Adam.
 pub fn model_bytes(model: &ModelConfig, observations: usize, actions: usize) -> f64 {
     let r = Rows::new(model, observations, actions);
-    16.0 * (r.encoder + r.step + r.action + r.reward + r.policy + r.critics)
+    16.0 * (r.encoder + r.step + r.gate + r.action + r.reward + r.policy + r.critics)
 }
 
 /// Bytes that a plan for `environments` environments takes at least: its noise, drawn beforehand.

@@ -137,8 +137,11 @@ pub enum StepSize {
 pub struct ControlConfig {
     /// Whether the latent may scale the input.
     pub form: ControlForm,
-    /// Where along a rollout the gate looks at the latent (`form = "gated"`).
+    /// Where along a training rollout the gate looks at the latent (`form = "gated"`): `start` or `along`.
     pub conditioning: Conditioning,
+    /// The same while planning.
+    #[serde(default)]
+    pub plan_conditioning: PlanConditioning,
     /// Widths of the action encoder's hidden layers.
     pub action_hidden: Vec<usize>,
     /// Output dimension l of the action encoder f(a).
@@ -163,8 +166,38 @@ pub enum ControlForm {
 pub enum Conditioning {
     /// The first latent of the rollout: linear and time-invariant afterwards, so still a convolution.
     Start,
+    /// The latents along the planner's current mean plan: linear and time-varying, the same system for all candidates
+    /// of an iteration. Only while planning.
+    Nominal,
     /// The predicted latent of every step: step by step, the most expressive.
     Along,
+}
+
+/// Which latent a gate sees while planning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanConditioning {
+    /// As in training.
+    #[default]
+    Trained,
+    /// The first latent of the plan.
+    Start,
+    /// The latents along the current mean plan.
+    Nominal,
+    /// The predicted latents of every candidate.
+    Along,
+}
+
+impl ControlConfig {
+    /// Which latents gates see while planning.
+    pub fn while_planning(&self) -> Conditioning {
+        match self.plan_conditioning {
+            PlanConditioning::Trained => self.conditioning,
+            PlanConditioning::Start => Conditioning::Start,
+            PlanConditioning::Nominal => Conditioning::Nominal,
+            PlanConditioning::Along => Conditioning::Along,
+        }
+    }
 }
 
 /// TD-MPC's losses and optimiser.
@@ -311,6 +344,7 @@ pub(crate) mod tests {
                     control: ControlConfig {
                         form: ControlForm::Gated,
                         conditioning: Conditioning::Along,
+                        plan_conditioning: PlanConditioning::Trained,
                         action_hidden: vec![16],
                         encoded_dim: 8,
                         gate_hidden: 16,

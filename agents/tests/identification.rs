@@ -48,6 +48,7 @@ fn config(form: EigenvalueForm) -> ModelConfig {
             control: ControlConfig {
                 form: ControlForm::Additive,
                 conditioning: Conditioning::Start,
+                plan_conditioning: PlanConditioning::Trained,
                 action_hidden: vec![],
                 encoded_dim: 4,
                 gate_hidden: 1,

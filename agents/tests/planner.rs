@@ -35,7 +35,7 @@ fn run(
     let mut stream = [Stream::new(seed, "noise")];
     let noise = Noise::draw(config, 0.05, horizon, actions, Mode::Exploit, &mut stream, &cpu());
     let warm = tensor(warm.shifted(horizon, actions), [1, horizon, actions]);
-    plan(config, config.min_std.end, warm, None, &noise, score)
+    plan(config, config.min_std.end, warm, None, &noise, |candidates, i| score(candidates.actions, i))
 }
 
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
@@ -209,10 +209,12 @@ fn good_proposals_of_the_policy_become_elites() {
     let mut stream = [Stream::new(9, "noise")];
     let noise = Noise::draw(&config, 0.05, 3, 1, Mode::Exploit, &mut stream, &cpu());
     let proposals = optimum.clone().repeat_dim(1, 25);
-    let scores = quadratic(&optimum)(proposals.clone(), 0);
+    let score = quadratic(&optimum);
+    let scores = score(proposals.clone(), 0);
     let proposals = Proposals { actions: proposals, scores };
-    let outcome =
-        plan(&config, 0.01, Tensor::zeros([1, 3, 1], &cpu()), Some(proposals), &noise, quadratic(&optimum));
+    let outcome = plan(&config, 0.01, Tensor::zeros([1, 3, 1], &cpu()), Some(proposals), &noise, |c, i| {
+        score(c.actions, i)
+    });
     assert_eq!(numbers(outcome.policy_elites), [1.0]);
     assert!((numbers(outcome.mean)[0] - 0.9 * 0.95).abs() < 1e-3, "momentum keeps a tenth of the old mean");
 }
@@ -228,7 +230,9 @@ fn the_standard_deviation_never_leaves_its_bounds_and_exploration_uses_it() {
             let mut stream = [Stream::new(seed, "noise")];
             let noise = Noise::draw(&config, 0.05, 1, 1, Mode::Explore, &mut stream, &cpu());
             let warm = Tensor::zeros([1, 1, 1], &cpu());
-            numbers(plan(&config, 0.3, warm, None, &noise, |a, i| quadratic(&best)(a, i) * 1e4).action)
+            numbers(
+                plan(&config, 0.3, warm, None, &noise, |c, i| quadratic(&best)(c.actions, i) * 1e4).action,
+            )
         })
         .collect();
     let sd = (actions.iter().map(|x| x * x).sum::<f32>() / 200.0).sqrt();

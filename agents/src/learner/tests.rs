@@ -123,9 +123,9 @@ fn values_bootstrap_through_a_time_limit_and_not_through_a_termination() {
             replay.sample(32, &mut stream, &mut batch);
             learner.update(&batch, &mut stream);
         }
-        let z = learner.online().encode(tensor(&[0.5; OBSERVATION]));
+        let z = learner.online().world().encode(tensor(&[0.5; OBSERVATION]));
         let za = burn::Tensor::cat(vec![z, tensor(&[0.1; ACTION])], 1);
-        learner.online().value(za).into_scalar::<f32>()
+        learner.online().world().value(za).into_scalar::<f32>()
     };
     let (terminated, truncated) = (value_after(Ending::Terminated), value_after(Ending::Truncated));
     assert!((terminated - 1.0).abs() < 0.1, "a terminated step is worth its reward, not {terminated}");

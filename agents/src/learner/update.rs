@@ -4,6 +4,7 @@ use super::Adam;
 use super::losses::{Prediction, Target, sequence_losses, step_weights, td_target};
 use super::parameters::{Parameter, ParameterError, move_towards, read_parameters, write_parameters};
 use crate::config::{AgentConfig, LearnerConfig};
+use crate::inference::Snapshot;
 use crate::model::World;
 use crate::replay::Batch;
 use crate::rng::Stream;
@@ -60,7 +61,7 @@ pub struct Learner {
     /// With gradients.
     world: World,
     /// The same numbers without gradients, for acting and for targets.
-    online: World,
+    online: Snapshot,
     target: World,
     model_adam: Adam,
     policy_adam: Adam,
@@ -91,7 +92,7 @@ impl Learner {
         let world = World::new(&config.model, observation_dim, action_dim, init, &autodiff);
         let l = &config.learner;
         Self {
-            online: world.valid(),
+            online: Snapshot::new(world.valid()),
             target: world.valid(),
             model_adam: Adam::new(l.learning_rate, l.adam_epsilon, l.max_gradient_norm),
             policy_adam: Adam::new(l.policy_learning_rate, l.adam_epsilon, l.max_gradient_norm),
@@ -105,7 +106,7 @@ impl Learner {
     }
 
     /// The networks to act with.
-    pub fn online(&self) -> &World {
+    pub fn online(&self) -> &Snapshot {
         &self.online
     }
 
@@ -140,10 +141,10 @@ impl Learner {
         self.world = world;
 
         let policy = self.update_policy(latents, mask, noise);
-        self.online = self.world.valid();
+        self.online = Snapshot::new(self.world.valid());
         self.updates += 1;
         if self.updates.is_multiple_of(self.config.target_every) {
-            self.target = move_towards(self.target.clone(), &self.online, self.config.target_rate);
+            self.target = move_towards(self.target.clone(), self.online.world(), self.config.target_rate);
         }
         let mean = |x: Tensor<1>| x.inner().mean();
         let scalars = Tensor::cat(
@@ -164,8 +165,9 @@ impl Learner {
         let [b, h] = rewards.dims();
         let next = observations.narrow(1, 1, h).reshape([b * h, self.observation_dim]);
         let slow = self.target.encode(next.clone());
-        let fast = self.online.encode(next);
-        let action = self.online.act(fast.clone(), self.policy_noise(b * h, noise));
+        let online = self.online.world();
+        let fast = online.encode(next);
+        let action = online.act(fast.clone(), self.policy_noise(b * h, noise));
         let value = self.target.value(Tensor::cat(vec![fast, action], 1)).reshape([b, h]);
         let values = td_target(rewards.clone(), terminated, value, self.config.discount);
         let latent = slow.dims()[1];
@@ -223,7 +225,7 @@ impl Learner {
         let (model_steps, model) = self.model_adam.export();
         let (policy_steps, policy) = self.policy_adam.export();
         let groups = [
-            ("world", read_parameters(&self.online)),
+            ("world", read_parameters(self.online.world())),
             ("target", read_parameters(&self.target)),
             ("adam", model),
             ("policy_adam", policy),
@@ -246,7 +248,7 @@ impl Learner {
             saved.parameters.iter().filter_map(strip).collect()
         };
         self.world = write_parameters(self.world.clone(), &group("world."))?;
-        self.online = self.world.valid();
+        self.online = Snapshot::new(self.world.valid());
         self.target = write_parameters(self.target.clone(), &group("target."))?;
         let [model_steps, policy_steps] = saved.optimizer_steps;
         self.model_adam.import(model_steps, &group("adam."), &self.device);

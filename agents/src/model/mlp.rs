@@ -1,16 +1,21 @@
 //! Plain and critic networks.
 
 use super::init::{Init, linear};
+use crate::inference::Network;
 use crate::ops::{self, Activation};
 use crate::rng::Stream;
 use burn::module::Param;
 use burn::nn::Linear;
 use burn::prelude::*;
 
+fn weights(layer: &Linear) -> (Tensor<2>, Tensor<1>) {
+    (layer.weight.val(), layer.bias.as_ref().expect("our layers have a bias").val())
+}
+
 /// act(x·W + b) of a layer with bias.
 pub(crate) fn dense(layer: &Linear, x: Tensor<2>, activation: Activation) -> Tensor<2> {
-    let bias = layer.bias.as_ref().expect("our layers have a bias");
-    ops::dense(x, layer.weight.val(), bias.val(), activation)
+    let (weight, bias) = weights(layer);
+    ops::dense(x, weight, bias, activation)
 }
 
 /// Linear layers with ELU between them; the output is linear.
@@ -30,8 +35,12 @@ impl Mlp {
 
     /// Weight `[inputs, outputs]` and bias `[outputs]` of every layer.
     pub fn weights(&self) -> Vec<(Tensor<2>, Tensor<1>)> {
-        let bias = |layer: &Linear| layer.bias.as_ref().expect("our layers have a bias").val();
-        self.layers.iter().map(|layer| (layer.weight.val(), bias(layer))).collect()
+        self.layers.iter().map(weights).collect()
+    }
+
+    /// Width of the output.
+    pub fn outputs(&self) -> usize {
+        self.layers.last().map_or(0, |layer| layer.weight.dims()[1])
     }
 
     /// `[R, sizes[0]]` → `[R, sizes[last]]`.
@@ -72,6 +81,12 @@ impl Critic {
         let x = dense(&self.input, x, Activation::Identity);
         self.tail.forward(ops::layer_norm_tanh(x, self.gamma.val(), self.beta.val()))
     }
+
+    /// Packed for planning.
+    pub(crate) fn packed(&self) -> Network {
+        Network::new(self.tail.weights(), Activation::Identity)
+            .with_norm_tanh(weights(&self.input), [self.gamma.val(), self.beta.val()])
+    }
 }
 
 #[cfg(test)]
@@ -87,5 +102,18 @@ impl Mlp {
         let [inputs, outputs] = last.weight.dims();
         let device = last.weight.device();
         *last = linear(inputs, outputs, Init::Orthogonal, stream, &device);
+    }
+}
+
+#[cfg(test)]
+impl Critic {
+    /// Replaces the last layer's weights by random orthogonal ones.
+    pub(crate) fn set_last(&mut self, stream: &mut Stream) {
+        self.tail.set_last(stream);
+    }
+
+    /// Makes a weight a NaN.
+    pub(crate) fn set_nan(&mut self) {
+        self.beta = self.beta.clone().map(|beta| beta * f32::NAN);
     }
 }

@@ -4,6 +4,8 @@ use super::dynamics::Dynamics;
 use super::init::Init;
 use super::mlp::{Critic, Mlp};
 use crate::config::ModelConfig;
+use crate::device::steps_at_once;
+use crate::inference::{Network, Packed};
 use crate::ops::Activation;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -74,10 +76,12 @@ impl World {
         straight_through_clamp(self.policy.forward_into(z, Activation::Tanh) + noise)
     }
 
-    /// π's action sequences rolled through the model: `z0 [R, D]`, noise `[R, H, A]` → `[R, H, A]`.
-    pub fn policy_rollout(&self, z0: Tensor<2>, noise: Tensor<3>) -> Tensor<3> {
-        let [rows, horizon, action_dim] = noise.dims();
-        let mut z = z0;
+    /// π's action sequences rolled through the model: `z0 [E, D]`, noise `[E, P, H, A]` → `[E, P, H, A]`.
+    pub fn propose(&self, z0: Tensor<2>, noise: Tensor<4>) -> Tensor<4> {
+        let [environments, count, horizon, action_dim] = noise.dims();
+        let rows = environments * count;
+        let noise = noise.reshape([rows, horizon, action_dim]);
+        let mut z = repeat_rows(z0, count);
         let mut actions = Vec::with_capacity(horizon);
         for t in 0..horizon {
             let a = self.act(z.clone(), noise.clone().narrow(1, t, 1).reshape([rows, action_dim]));
@@ -86,33 +90,58 @@ impl World {
             }
             actions.push(a);
         }
-        Tensor::stack(actions, 1)
+        Tensor::stack::<3>(actions, 1).reshape([environments, count, horizon, action_dim])
     }
 
     /// Discounted return of action sequences: Σ_t γ^t r̂(z_t, a_t) + γ^H min Q(z_H, π(z_H)).
     ///
-    /// At most `steps_at_once` steps of sequences (and at least one sequence) go through the networks together, which
-    /// bounds the memory in flight whatever the number of sequences.
+    /// A bounded number of steps (and at least one sequence) goes through the networks together, which bounds the memory
+    /// in flight whatever the number of sequences.
     ///
     /// # Shapes
-    /// - `z0`: `[R, D]`, `actions`: `[R, H, A]`, `tail_noise`: `[R, A]`; result `[R]`.
+    /// - `z0`: `[E, D]`, `actions`: `[E, N, H, A]`, `tail_noise`: `[E, N, A]`, `gates` (see [`Dynamics::gates`]):
+    ///   `[E, H, l]`; result `[E, N]`.
     pub fn score(
         &self,
         z0: Tensor<2>,
-        actions: Tensor<3>,
-        tail_noise: Tensor<2>,
+        actions: Tensor<4>,
+        tail_noise: Tensor<3>,
+        gates: Option<Tensor<3>>,
+        discount: f64,
+    ) -> Tensor<2> {
+        let steps = steps_at_once(&z0.device());
+        self.score_in_blocks(z0, actions, tail_noise, gates, discount, steps)
+    }
+
+    fn score_in_blocks(
+        &self,
+        z0: Tensor<2>,
+        actions: Tensor<4>,
+        tail_noise: Tensor<3>,
+        gates: Option<Tensor<3>>,
         discount: f64,
         steps_at_once: usize,
-    ) -> Tensor<1> {
-        let [rows, horizon, _] = actions.dims();
+    ) -> Tensor<2> {
+        let [environments, count, horizon, action_dim] = actions.dims();
+        let rows = environments * count;
+        let (z0, actions) = (repeat_rows(z0, count), actions.reshape([rows, horizon, action_dim]));
+        let tail_noise = tail_noise.reshape([rows, action_dim]);
         let block = (steps_at_once / horizon).max(1);
         let blocks = (0..rows).step_by(block).map(|from| {
-            let count = block.min(rows - from);
-            let z0 = z0.clone().narrow(0, from, count);
-            let actions = actions.clone().narrow(0, from, count);
-            self.score_block(z0, actions, tail_noise.clone().narrow(0, from, count), discount)
+            let size = block.min(rows - from);
+            let z0 = z0.clone().narrow(0, from, size);
+            let actions = actions.clone().narrow(0, from, size);
+            let gates = gates.clone().map(|gates| match environments {
+                1 => gates, // broadcast
+                _ => {
+                    let of: Vec<i32> = (from..from + size).map(|row| (row / count) as i32).collect();
+                    let of = Tensor::from_data(TensorData::new(of, [size]), &gates.device());
+                    gates.select(0, of)
+                }
+            });
+            self.score_block(z0, actions, tail_noise.clone().narrow(0, from, size), gates, discount)
         });
-        Tensor::cat(blocks.collect(), 0)
+        Tensor::cat(blocks.collect(), 0).reshape([environments, count])
     }
 
     fn score_block(
@@ -120,11 +149,12 @@ impl World {
         z0: Tensor<2>,
         actions: Tensor<3>,
         tail_noise: Tensor<2>,
+        gates: Option<Tensor<3>>,
         discount: f64,
     ) -> Tensor<1> {
         let [rows, horizon, action_dim] = actions.dims();
         let latent = z0.dims()[1];
-        let z = self.dynamics.rollout(z0.clone(), actions.clone());
+        let z = self.dynamics.imagine(z0.clone(), actions.clone(), gates);
         let last = z.clone().narrow(1, horizon - 1, 1).reshape([rows, latent]);
         let mut inputs = vec![z0.unsqueeze_dim(1)];
         if horizon > 1 {
@@ -139,18 +169,58 @@ impl World {
         let action = self.act(last.clone(), tail_noise);
         rewards + self.value(Tensor::cat(vec![last, action], 1)) * discount.powi(horizon as i32)
     }
+
+    /// Packed for planning on a CPU.
+    pub(crate) fn packed(&self) -> Packed {
+        let policy = Network::new(self.policy.weights(), Activation::Tanh);
+        Packed {
+            latent: self.encoder.outputs(),
+            actions: policy.outputs(),
+            motion: self.dynamics.packed(),
+            reward: Network::new(self.reward.weights(), Activation::Identity),
+            critics: [0, 1].map(|i| self.critics[i].packed()),
+            policy,
+        }
+    }
 }
+
+/// Every row `count` times: `[E, D]` → `[E·count, D]`.
+fn repeat_rows(z: Tensor<2>, count: usize) -> Tensor<2> {
+    let [environments, latent] = z.dims();
+    let repeated = z.unsqueeze_dim::<3>(1).expand([environments, count, latent]);
+    repeated.reshape([environments * count, latent])
+}
+
+/// Bound of the policy's actions.
+pub(crate) const ACTION_BOUND: f32 = 1.0 - 1e-6;
 
 /// Clamp to ±(1 − 1e-6) whose gradient is 1 everywhere (TD-MPC's `TruncatedNormal._clamp`).
 fn straight_through_clamp(x: Tensor<2>) -> Tensor<2> {
-    let clamped = x.clone().detach().clamp(-1.0 + 1e-6, 1.0 - 1e-6);
+    let clamped = x.clone().detach().clamp(-ACTION_BOUND, ACTION_BOUND);
     x.clone() - x.detach() + clamped
+}
+
+#[cfg(test)]
+impl World {
+    /// Gives the layers that start at zero random weights: heads of reward and critics, and the gate.
+    pub(crate) fn open(&mut self, stream: &mut Stream) {
+        self.reward.set_last(stream);
+        self.critics.iter_mut().for_each(|critic| critic.set_last(stream));
+        if let Dynamics::Koopman(koopman) = &mut self.dynamics {
+            koopman.open_gate(stream);
+        }
+    }
+
+    /// Makes every value of a critic a NaN.
+    pub(crate) fn break_critic(&mut self, index: usize) {
+        self.critics[index].set_nan();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DynamicsKind, tests::tiny};
+    use crate::config::{Conditioning, DynamicsKind, tests::tiny};
     use crate::learner::read_parameters;
     use crate::test_support::{max_difference, normal};
 
@@ -172,37 +242,49 @@ mod tests {
     fn score_is_the_discounted_sum_along_the_rollout() {
         for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
             let mut w = world(dynamics);
-            w.reward.set_last(&mut Stream::new(2, "init"));
+            w.open(&mut Stream::new(2, "init"));
             for horizon in [1, 4] {
-                let (z0, a) = (normal::<2>([6, 16], 3), normal::<3>([6, horizon, 2], 4));
-                let noise = normal::<2>([6, 2], 5) * 0.1;
-                let score = w.score(z0.clone(), a.clone(), noise.clone(), 0.9, usize::MAX);
-                let (mut z, mut expected) = (z0, Tensor::<1>::zeros([6], &a.device()));
+                let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 3, horizon, 2], 4));
+                let noise = normal::<3>([2, 3, 2], 5) * 0.1;
+                let score = w.score(z0.clone(), a.clone(), noise.clone(), None, 0.9);
+                let (mut z, mut expected) = (repeat_rows(z0, 3), Tensor::<1>::zeros([6], &a.device()));
                 for t in 0..horizon {
-                    let at = a.clone().narrow(1, t, 1).reshape([6, 2]);
+                    let at = a.clone().narrow(2, t, 1).reshape([6, 2]);
                     let r = w.reward(Tensor::cat(vec![z.clone(), at.clone()], 1));
                     expected = expected + r * 0.9f64.powi(t as i32);
                     z = w.dynamics.step(z, at);
                 }
-                let tail = w.value(Tensor::cat(vec![z.clone(), w.act(z, noise)], 1));
+                let tail = w.value(Tensor::cat(vec![z.clone(), w.act(z, noise.reshape([6, 2]))], 1));
                 expected = expected + tail * 0.9f64.powi(horizon as i32);
-                assert!(max_difference(score, expected) < 1e-5);
+                assert!(max_difference(score.reshape([6]), expected) < 1e-5);
             }
         }
     }
 
-    /// To the bit: which sequences are scored together changes nothing.
+    /// Which sequences are scored together changes nothing but rounding, also with gates of several environments.
     #[test]
     fn scores_do_not_depend_on_the_block_size() {
-        for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        for (dynamics, conditioning) in [
+            (DynamicsKind::Koopman, Conditioning::Along),
+            (DynamicsKind::Koopman, Conditioning::Nominal),
+            (DynamicsKind::Mlp, Conditioning::Along),
+        ] {
             let mut w = world(dynamics);
-            w.reward.set_last(&mut Stream::new(2, "init"));
-            let (z0, a) = (normal::<2>([37, 16], 3), normal::<3>([37, 5, 2], 4));
-            let noise = normal::<2>([37, 2], 5) * 0.1;
-            let score = |steps| w.score(z0.clone(), a.clone(), noise.clone(), 0.9, steps).into_data();
+            w.open(&mut Stream::new(2, "init"));
+            let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 37, 5, 2], 4));
+            let noise = normal::<3>([2, 37, 2], 5) * 0.1;
+            let gates = w.dynamics.gates(conditioning, z0.clone(), normal::<3>([2, 5, 2], 6));
+            let score = |steps| {
+                let gates = gates.clone();
+                w.score_in_blocks(z0.clone(), a.clone(), noise.clone(), gates, 0.9, steps)
+            };
             let whole = score(usize::MAX);
             for steps in [1, 5, 12, 64, 185] {
-                assert_eq!(score(steps), whole, "{dynamics:?}, {steps} steps at once");
+                let difference = max_difference(score(steps), whole.clone());
+                assert!(
+                    difference < 1e-5,
+                    "{dynamics:?} {conditioning:?}, {steps} steps at once: {difference}"
+                );
             }
         }
     }

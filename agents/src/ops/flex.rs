@@ -1,5 +1,6 @@
 //! Small helpers for kernels on the flex (CPU) backend.
 
+use burn::backend::Flex;
 use burn::prelude::*;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -11,6 +12,14 @@ pub(super) const BLOCK: usize = 1 << 15;
 /// Row-major and starting at the first element of its storage, so that kernels may index it flat.
 pub(super) fn contiguous(t: FlexTensor) -> FlexTensor {
     if t.is_contiguous() && t.layout().start_offset() == 0 { t } else { t.to_contiguous() }
+}
+
+/// The numbers of a tensor on the CPU device without gradients, row-major from the start of the storage.
+///
+/// # Panics
+/// On any other device: callers have checked with [`crate::device::is_plain_flex`].
+pub(crate) fn contiguous_flex<const D: usize>(t: Tensor<D>) -> FlexTensor {
+    contiguous(t.try_into_primitive::<Flex>().expect("a tensor on flex, without gradients"))
 }
 
 /// A row-major `[rows, columns]` tensor made of blocks of rows, in parallel; `fill` must initialise its whole block.

@@ -5,7 +5,6 @@ mod adam;
 mod convolution;
 mod dense;
 mod flex;
-mod gated_rollout;
 mod normalization;
 mod recurrence;
 #[cfg(feature = "cuda")]
@@ -14,6 +13,6 @@ pub(crate) mod simd;
 
 pub use adam::{AdamStep, adam_step};
 pub use dense::{Activation, dense};
-pub use gated_rollout::{GatedSystem, gated_rollout, gated_rollout_reference};
-pub use normalization::layer_norm_tanh;
+pub(crate) use flex::contiguous_flex;
+pub use normalization::{LAYER_NORM_EPSILON, layer_norm_tanh};
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// PyTorch's default, which the published agents use.
-const EPSILON: f32 = 1e-5;
+pub const LAYER_NORM_EPSILON: f32 = 1e-5;
 /// Rows per chunk of the parameter gradients: fixed, so that the sum does not depend on the thread count.
 const ROWS: usize = 64;
 
@@ -52,7 +52,7 @@ fn statistics(x: &[f32]) -> (f32, f32) {
     let n = x.len() as f32;
     let mean = sum_by(x.len(), |i| x[i]) / n;
     let variance = sum_by(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
-    (mean, 1.0 / (variance + EPSILON).sqrt())
+    (mean, 1.0 / (variance + LAYER_NORM_EPSILON).sqrt())
 }
 
 multiversion! {
@@ -183,7 +183,7 @@ pub fn layer_norm_tanh(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>) -> Tenso
 fn layer_norm_tanh_reference(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>) -> Tensor<2> {
     let centred = x.clone() - x.mean_dim(1);
     let variance = centred.clone().square().mean_dim(1);
-    let normalised = centred / (variance + EPSILON).sqrt();
+    let normalised = centred / (variance + LAYER_NORM_EPSILON).sqrt();
     (normalised * gamma.unsqueeze() + beta.unsqueeze()).tanh()
 }
 

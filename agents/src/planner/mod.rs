@@ -30,6 +30,15 @@ pub struct Proposals {
     pub scores: Tensor<2>,
 }
 
+/// What is to be scored.
+#[derive(Clone, Debug)]
+pub struct Candidates {
+    /// `[E, N, H, A]`
+    pub actions: Tensor<4>,
+    /// Mean of the distribution they were drawn from: `[E, H, A]`.
+    pub mean: Tensor<3>,
+}
+
 /// What planning decided.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -54,15 +63,14 @@ pub struct Outcome {
 /// elites count equally and the mean is executed.
 ///
 /// # Shapes
-/// - `warm`: `[E, H, A]`, the mean to start from; `score`: maps candidates `[E, N, H, A]` and the iteration to
-///   scores `[E, N]`.
+/// - `warm`: `[E, H, A]`, the mean to start from; `score`: maps candidates and the iteration to scores `[E, N]`.
 pub fn plan(
     config: &PlannerConfig,
     min_std: f64,
     warm: Tensor<3>,
     proposals: Option<Proposals>,
     noise: &Noise,
-    score: impl Fn(Tensor<4>, usize) -> Tensor<2>,
+    score: impl Fn(Candidates, usize) -> Tensor<2>,
 ) -> Outcome {
     let [environments, horizon, action_dim] = warm.dims();
     debug_assert_eq!(noise.horizon(), horizon);
@@ -78,7 +86,7 @@ pub fn plan(
     for iteration in 0..config.iterations {
         let spread = std.clone().unsqueeze_dim::<4>(1) * noise.samples(iteration);
         let mut candidates = (mean.clone().unsqueeze_dim::<4>(1) + spread).clamp(-1.0, 1.0);
-        let mut scores = score(candidates.clone(), iteration);
+        let mut scores = score(Candidates { actions: candidates.clone(), mean: mean.clone() }, iteration);
         bad_scores = bad_scores + bad(&scores);
         if let Some(p) = &proposals {
             candidates = Tensor::cat(vec![candidates, p.actions.clone()], 1);

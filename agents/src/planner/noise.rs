@@ -84,18 +84,17 @@ impl Noise {
         self.samples.clone().narrow(0, iteration, 1).reshape([environments, samples, horizon, actions])
     }
 
-    /// Scaled policy noise at the last latent of every candidate: `[E·N, A]`.
-    pub fn tails(&self, iteration: usize) -> Tensor<2> {
+    /// Scaled policy noise at the last latent of every candidate: `[E, N, A]`.
+    pub fn tails(&self, iteration: usize) -> Tensor<3> {
         let Sizes { environments, samples, actions, .. } = self.sizes;
-        self.tails.clone().narrow(0, iteration, 1).reshape([environments * samples, actions])
+        self.tails.clone().narrow(0, iteration, 1).reshape([environments, samples, actions])
     }
 
-    /// Scaled noise of the policy's sequences, `[E·P, H, A]`, and of their last step, `[E·P, A]`.
-    pub fn policy(&self) -> Option<(Tensor<3>, Tensor<2>)> {
+    /// Scaled noise of the policy's sequences, `[E, P, H, A]`, and of their last step, `[E, P, A]`.
+    pub fn policy(&self) -> Option<(Tensor<4>, Tensor<3>)> {
         let Sizes { environments, policy, horizon, actions, .. } = self.sizes;
-        let rows = environments * policy;
         let (steps, tail) = self.policy.clone()?;
-        Some((steps.reshape([rows, horizon, actions]), tail.reshape([rows, actions])))
+        Some((steps.reshape([environments, policy, horizon, actions]), tail))
     }
 
     /// Gumbel noise that draws one elite: `[E, K]`.
@@ -106,11 +105,6 @@ impl Noise {
     /// Standard normal exploration noise `[E, A]`; `None` when exploiting.
     pub fn exploration(&self) -> Option<Tensor<2>> {
         self.exploration.clone()
-    }
-
-    /// Number of policy sequences P per environment.
-    pub fn policy_sequences(&self) -> usize {
-        self.sizes.policy
     }
 }
 

@@ -115,6 +115,7 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
                 control: ControlConfig {
                     form,
                     conditioning: Conditioning::Along,
+                    plan_conditioning: PlanConditioning::Trained,
                     action_hidden: vec![16],
                     encoded_dim: 8,
                     gate_hidden: 16,

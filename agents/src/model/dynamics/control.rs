@@ -2,6 +2,7 @@
 
 use super::eigenvalues::Complex;
 use crate::config::{ControlConfig, ControlForm};
+use crate::inference::Network;
 use crate::model::init::{Init, orthogonal};
 use crate::model::mlp::Mlp;
 use crate::ops::Activation;
@@ -54,9 +55,19 @@ impl Control {
         self.gate.as_ref().map(|s| s.forward_into(z, Activation::Tanh) + 1.0)
     }
 
-    /// Weight and bias of both layers of s; `None` without a gate.
-    pub fn gate_weights(&self) -> Option<[(Tensor<2>, Tensor<1>); 2]> {
-        self.gate.as_ref().map(|s| s.weights().try_into().expect("a gate has two layers"))
+    /// Whether there is a gate.
+    pub fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// f, packed for planning.
+    pub(crate) fn packed_encoder(&self) -> Network {
+        Network::new(self.action_encoder.weights(), Activation::Identity)
+    }
+
+    /// tanh s, packed for planning.
+    pub(crate) fn packed_gate(&self) -> Option<Network> {
+        self.gate.as_ref().map(|s| Network::new(s.weights(), Activation::Tanh))
     }
 
     /// L̄ = gain · L as a real `[l, 2m]` matrix.
@@ -75,7 +86,8 @@ impl Control {
 impl Control {
     /// Gives the gate's last layer weights, which start at zero.
     pub(super) fn open_gate(&mut self, stream: &mut Stream) {
-        let gate = self.gate.as_mut().expect("a gated control");
-        gate.set_last(stream);
+        if let Some(gate) = &mut self.gate {
+            gate.set_last(stream);
+        }
     }
 }

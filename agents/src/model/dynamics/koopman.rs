@@ -6,7 +6,8 @@
 use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use crate::config::{Conditioning, ModelConfig};
-use crate::ops::{self, GatedSystem, Unroll};
+use crate::inference::{KoopmanMotion, Layer};
+use crate::ops::{self, Unroll};
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -87,27 +88,92 @@ impl Koopman {
         system.advance(z, u)
     }
 
-    /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`: `[B, H, D]`.
+    /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`, as trained: `[B, H, D]`.
     pub fn rollout(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
-        let [batch, horizon, action_dim] = actions.dims();
-        let system = self.system();
-        // the action encoder never sees the latent: all steps in one call
-        let u = self.control.encode(actions.reshape([batch * horizon, action_dim]));
-        let encoded = u.dims()[1];
-        let u = u.reshape([batch, horizon, encoded]);
-        if let (Conditioning::Along, Some([hidden, gate])) = (self.conditioning, self.control.gate_weights())
-        {
-            // the gate sees every predicted latent: sequential in the horizon
-            let System { lambda, input } = system;
-            return ops::gated_rollout(&GatedSystem { lambda, input, hidden, gate }, z0, u);
+        match (self.conditioning, self.control.gate(z0.clone())) {
+            (Conditioning::Start, Some(gate)) => {
+                self.rollout_shared(z0, actions, Some(gate.unsqueeze_dim(1)))
+            }
+            _ => self.rollout_along(z0, actions),
         }
-        let u = match self.control.gate(z0.clone()) {
-            Some(gate) => u * gate.unsqueeze_dim::<3>(1),
+    }
+
+    /// The same with the gate at every predicted latent: sequential in the horizon, unless there is no gate.
+    pub fn rollout_along(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
+        if !self.control.is_gated() {
+            return self.rollout_shared(z0, actions, None);
+        }
+        let [batch, horizon, _] = actions.dims();
+        let system = self.system();
+        let u = self.encode(actions);
+        let encoded = u.dims()[2];
+        let mut z = z0;
+        let steps = (0..horizon).map(|k| {
+            let u = u.clone().narrow(1, k, 1).reshape([batch, encoded]);
+            let gate = self.control.gate(z.clone()).expect("checked above");
+            z = system.advance(z.clone(), u * gate);
+            z.clone()
+        });
+        Tensor::stack(steps.collect(), 1)
+    }
+
+    /// The same with given `gates`, `[B, H, l]` or with ones to broadcast: linear in z_0 and the encoded actions, the
+    /// whole horizon in one operation.
+    pub fn rollout_shared(&self, z0: Tensor<2>, actions: Tensor<3>, gates: Option<Tensor<3>>) -> Tensor<3> {
+        let [batch, horizon, _] = actions.dims();
+        let system = self.system();
+        let u = self.encode(actions);
+        let (encoded, width) = (u.dims()[2], z0.dims()[1]);
+        let u = match gates {
+            Some(gates) => u * gates,
             None => u,
         };
-        let width = z0.dims()[1];
         let c = u.reshape([batch * horizon, encoded]).matmul(system.input).reshape([batch, horizon, width]);
         ops::diagonal_recurrence(system.lambda, z0, c, self.unroll)
+    }
+
+    /// f(a): `[B, H, A]` → `[B, H, l]`. It never sees the latent: all steps in one call.
+    fn encode(&self, actions: Tensor<3>) -> Tensor<3> {
+        let [batch, horizon, action_dim] = actions.dims();
+        let u = self.control.encode(actions.reshape([batch * horizon, action_dim]));
+        u.reshape([batch as i32, horizon as i32, -1])
+    }
+
+    /// Gates that all candidates of a plan share, `[E, H, l]`, from `z0 [E, D]` and the nominal plan `[E, H, A]`; `None`
+    /// when each has its own, or there are none.
+    pub fn gates(&self, at: Conditioning, z0: Tensor<2>, nominal: Tensor<3>) -> Option<Tensor<3>> {
+        let [environments, horizon, _] = nominal.dims();
+        let latents = match at {
+            Conditioning::Along => return None,
+            Conditioning::Start => z0.unsqueeze_dim::<3>(1).repeat_dim(1, horizon),
+            Conditioning::Nominal if horizon == 1 => z0.unsqueeze_dim(1),
+            Conditioning::Nominal => {
+                let later = self.rollout_along(z0.clone(), nominal.narrow(1, 0, horizon - 1));
+                Tensor::cat(vec![z0.unsqueeze_dim(1), later], 1)
+            }
+        };
+        let width = latents.dims()[2];
+        let gates = self.control.gate(latents.reshape([environments * horizon, width]))?;
+        Some(gates.reshape([environments as i32, horizon as i32, -1]))
+    }
+
+    /// Packed for planning.
+    pub(crate) fn packed(&self) -> KoopmanMotion {
+        let System { lambda, input } = self.system();
+        KoopmanMotion {
+            lambda: ops::contiguous_flex(lambda.clone()).storage()[..lambda.dims()[0]].to_vec(),
+            input: Layer::new(input, None),
+            action_encoder: self.control.packed_encoder(),
+            gate: self.control.packed_gate(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Koopman {
+    /// Gives the gate's last layer weights, which start at zero.
+    pub(crate) fn open_gate(&mut self, stream: &mut Stream) {
+        self.control.open_gate(stream);
     }
 }
 
@@ -125,7 +191,7 @@ mod tests {
         // a gate that starts at zero would hide the difference between conditionings
         if let Some(gate) = k.control.gate(normal::<2>([1, 16], 1)) {
             assert!(max_difference(gate.clone(), gate.ones_like()) == 0.0);
-            k.control.open_gate(&mut Stream::new(2, "gate"));
+            k.open_gate(&mut Stream::new(2, "gate"));
         }
         k
     }
@@ -162,6 +228,35 @@ mod tests {
         let (x, y) = (along.rollout(z0.clone(), a.clone()), start.rollout(z0, a));
         assert!(max_difference(x.clone().narrow(1, 0, 1), y.clone().narrow(1, 0, 1)) < 1e-5);
         assert!(max_difference(x.narrow(1, 3, 1), y.narrow(1, 3, 1)) > 1e-3);
+    }
+
+    /// Along its own nominal plan a candidate sees its own latents; elsewhere it does not.
+    #[test]
+    fn nominal_gates_are_exact_on_the_nominal_plan_only() {
+        let k = build(|_| {});
+        let (z0, a) = (normal::<2>([5, 16], 3), normal::<3>([5, 4, 3], 4));
+        let exact = k.rollout_along(z0.clone(), a.clone());
+        let nominal = k.gates(Conditioning::Nominal, z0.clone(), a.clone());
+        assert!(
+            max_difference(k.rollout_shared(z0.clone(), a.clone(), nominal.clone()), exact.clone()) < 1e-5
+        );
+        let start = k.gates(Conditioning::Start, z0.clone(), a.clone());
+        assert!(max_difference(k.rollout_shared(z0.clone(), a.clone(), start), exact) > 1e-3);
+        let other = a * -0.5;
+        let exact = k.rollout_along(z0.clone(), other.clone());
+        assert!(max_difference(k.rollout_shared(z0, other, nominal), exact) > 1e-3);
+    }
+
+    /// With shared gates the state after H steps is affine in z_0 and the encoded actions: superposition.
+    #[test]
+    fn shared_gates_make_a_linear_time_varying_system() {
+        let k = build(|_| {});
+        let (z, w, a) = (normal::<2>([4, 16], 1), normal::<2>([4, 16], 2), normal::<3>([4, 6, 3], 3));
+        let gates = k.gates(Conditioning::Nominal, z.clone(), a.clone());
+        let roll = |z: Tensor<2>| k.rollout_shared(z, a.clone(), gates.clone());
+        let rest = roll(Tensor::zeros([4, 16], &a.device()));
+        let free = |z| roll(z) - rest.clone();
+        assert!(max_difference(free(z.clone() + w.clone()), free(z) + free(w)) < 1e-5);
     }
 
     /// The paper's model is linear: superposition holds exactly for the latent part.

@@ -1,8 +1,10 @@
 //! TOLD, the latent dynamics of TD-MPC v1: z' = MLP([z, a]), absolute (no residual).
 
 use crate::config::ModelConfig;
+use crate::inference::Network;
 use crate::model::init::Init;
 use crate::model::mlp::Mlp;
+use crate::ops::Activation;
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -23,5 +25,20 @@ impl MlpDynamics {
     /// One step: `z [R, D]`, `a [R, A]` → `[R, D]`.
     pub fn step(&self, z: Tensor<2>, a: Tensor<2>) -> Tensor<2> {
         self.net.forward(Tensor::cat(vec![z, a], 1))
+    }
+    /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`: `[B, H, D]`.
+    pub fn rollout(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
+        let [batch, horizon, action_dim] = actions.dims();
+        let mut z = z0;
+        let steps = (0..horizon).map(|t| {
+            z = self.step(z.clone(), actions.clone().narrow(1, t, 1).reshape([batch, action_dim]));
+            z.clone()
+        });
+        Tensor::stack(steps.collect(), 1)
+    }
+
+    /// Packed for planning.
+    pub(crate) fn packed(&self) -> Network {
+        Network::new(self.net.weights(), Activation::Identity)
     }
 }

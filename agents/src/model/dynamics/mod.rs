@@ -10,7 +10,8 @@ pub use eigenvalues::{Complex, Discrete, Eigenvalues};
 pub use koopman::Koopman;
 pub use mlp::MlpDynamics;
 
-use crate::config::{DynamicsKind, ModelConfig};
+use crate::config::{Conditioning, DynamicsKind, ModelConfig};
+use crate::inference::Motion;
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -49,20 +50,37 @@ impl Dynamics {
         }
     }
 
-    /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`: `[B, H, D]`.
+    /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`, as trained: `[B, H, D]`.
     pub fn rollout(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Koopman(d) => d.rollout(z0, actions),
-            Self::Mlp(d) => {
-                let [batch, horizon, action_dim] = actions.dims();
-                let mut z = z0;
-                let mut latents = Vec::with_capacity(horizon);
-                for t in 0..horizon {
-                    z = d.step(z, actions.clone().narrow(1, t, 1).reshape([batch, action_dim]));
-                    latents.push(z.clone());
-                }
-                Tensor::stack(latents, 1)
-            }
+            Self::Mlp(d) => d.rollout(z0, actions),
+        }
+    }
+
+    /// The same while planning: with `gates [B, H, l]` of [`Dynamics::gates`], or step by step.
+    pub fn imagine(&self, z0: Tensor<2>, actions: Tensor<3>, gates: Option<Tensor<3>>) -> Tensor<3> {
+        match (self, gates) {
+            (Self::Koopman(d), Some(gates)) => d.rollout_shared(z0, actions, Some(gates)),
+            (Self::Koopman(d), None) => d.rollout_along(z0, actions),
+            (Self::Mlp(d), _) => d.rollout(z0, actions),
+        }
+    }
+
+    /// What all candidates of a plan share, from `z0 [E, D]` and the nominal plan `[E, H, A]`: gates `[E, H, l]`, or
+    /// `None` if every candidate goes its own way.
+    pub fn gates(&self, conditioning: Conditioning, z0: Tensor<2>, nominal: Tensor<3>) -> Option<Tensor<3>> {
+        match self {
+            Self::Koopman(d) => d.gates(conditioning, z0, nominal),
+            Self::Mlp(_) => None,
+        }
+    }
+
+    /// Packed for planning.
+    pub(crate) fn packed(&self) -> Motion {
+        match self {
+            Self::Koopman(d) => Motion::Koopman(d.packed()),
+            Self::Mlp(d) => Motion::Mlp(d.packed()),
         }
     }
 }

@@ -1,0 +1,105 @@
+//! Sixteen numbers handled together: one AVX-512 register, two of AVX2, or an array.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+/// Width of [`Lanes`].
+pub(super) const WIDTH: usize = 16;
+
+/// Sixteen `f32`.
+///
+/// # Safety
+/// Every method needs the instruction set of its type to be there; pointers must be valid for sixteen numbers.
+pub(super) trait Lanes: Copy {
+    /// Registers of this kind that fit beside each other in a block of six rows without spilling.
+    const ABREAST: usize;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn splat(x: f32) -> Self;
+    /// self + x·w
+    unsafe fn add_product(self, x: Self, w: Self) -> Self;
+}
+
+impl Lanes for [f32; WIDTH] {
+    const ABREAST: usize = 1;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's pointer is valid for sixteen numbers.
+        unsafe { from.cast::<Self>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's pointer is valid for sixteen numbers.
+        unsafe { to.cast::<Self>().write_unaligned(self) }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        [x; WIDTH]
+    }
+    #[inline(always)]
+    unsafe fn add_product(mut self, x: Self, w: Self) -> Self {
+        for i in 0..WIDTH {
+            self[i] += x[i] * w[i];
+        }
+        self
+    }
+}
+
+/// Two AVX2 registers.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(__m256, __m256);
+
+#[cfg(target_arch = "x86_64")]
+impl Lanes for Avx2 {
+    const ABREAST: usize = 1;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller has AVX2 and a pointer valid for sixteen numbers.
+        unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe {
+            _mm256_storeu_ps(to, self.0);
+            _mm256_storeu_ps(to.add(8), self.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { Self(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+    #[inline(always)]
+    unsafe fn add_product(self, x: Self, w: Self) -> Self {
+        // SAFETY: the caller has AVX2 and FMA.
+        unsafe { Self(_mm256_fmadd_ps(x.0, w.0, self.0), _mm256_fmadd_ps(x.1, w.1, self.1)) }
+    }
+}
+
+/// One AVX-512 register.
+#[cfg(target_arch = "x86_64")]
+impl Lanes for __m512 {
+    const ABREAST: usize = 4;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller has AVX-512 and a pointer valid for sixteen numbers.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn add_product(self, x: Self, w: Self) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_fmadd_ps(x, w, self) }
+    }
+}

@@ -1,0 +1,272 @@
+//! One linear layer for few rows: weights packed once, blocks of six rows by 64 columns kept in registers.
+
+use super::lanes::{Lanes, WIDTH};
+use crate::ops::{contiguous_flex, simd::multiversion, simd::sum_by};
+use burn::prelude::*;
+
+/// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, which hides the latency of a
+/// multiply-add twice over.
+const ROWS: usize = 6;
+/// Most registers abreast in a panel of columns.
+const PANEL: usize = 4;
+
+/// y = x·W + b for blocks of rows that stay in the cache.
+///
+/// Each number of the result is summed in the order of the inputs whatever the block, so it does not depend on how
+/// rows are divided.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    inputs: usize,
+    outputs: usize,
+    /// One after another, panels of up to 64 columns as `[inputs, columns]`; columns are filled up with zeros to
+    /// sixteens. A single output is not padded.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Smallest multiple of the register width that holds `n` numbers.
+pub(super) fn padded(n: usize) -> usize {
+    n.next_multiple_of(WIDTH)
+}
+
+impl Layer {
+    /// From `weight [K, N]` and, if there is one, `bias [N]`, on the CPU.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        let [inputs, outputs] = weight.dims();
+        let weight = contiguous_flex(weight);
+        let weight = &weight.storage::<f32>()[..inputs * outputs];
+        let stride = if outputs == 1 { 1 } else { padded(outputs) };
+        let mut packed = Vec::with_capacity(inputs * stride);
+        for from in (0..outputs).step_by(PANEL * WIDTH) {
+            let columns = (stride - from).min(PANEL * WIDTH);
+            for row in weight.chunks_exact(outputs) {
+                let real = &row[from..(from + columns).min(outputs)];
+                packed.extend_from_slice(real);
+                packed.resize(packed.len() + columns - real.len(), 0.0);
+            }
+        }
+        let mut padded_bias = match bias {
+            Some(bias) => contiguous_flex(bias).storage::<f32>()[..outputs].to_vec(),
+            None => vec![0.0; outputs],
+        };
+        padded_bias.resize(stride, 0.0);
+        Self { inputs, outputs, weight: packed, bias: padded_bias }
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Distance of the rows of a result.
+    pub fn stride(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// `rows` rows of x, `x_stride` apart, to as many of `out`, [`Layer::stride`] apart; its padding becomes 0.
+    pub fn apply(&self, x: &[f32], x_stride: usize, rows: usize, out: &mut [f32]) {
+        if rows == 0 {
+            return;
+        }
+        assert!(x.len() >= (rows - 1) * x_stride + self.inputs && out.len() >= rows * self.stride());
+        if self.outputs == 1 {
+            return dot_rows(x, x_stride, &self.weight, self.bias[0], &mut out[..rows]);
+        }
+        let job = Job { layer: self, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() };
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: the feature was detected just above; for the pointers see `Job`.
+                return unsafe { job.avx512() };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: as above.
+                return unsafe { job.avx2() };
+            }
+        }
+        // SAFETY: arrays need no instruction set; for the pointers see `Job`.
+        unsafe { job.run::<[f32; WIDTH]>() }
+    }
+}
+
+multiversion! {
+    /// A layer of one output: a dot product a row.
+    fn dot_rows(x: &[f32], x_stride: usize, weight: &[f32], bias: f32, out: &mut [f32]) {
+        for (row, y) in out.iter_mut().enumerate() {
+            let x = &x[row * x_stride..][..weight.len()];
+            *y = bias + sum_by(weight.len(), |i| x[i] * weight[i]);
+        }
+    }
+}
+
+/// A checked call of [`Layer::apply`]: `x` is valid for `rows` rows of the layer's inputs, `x_stride` apart, and `out`
+/// for `rows` of its stride; weight and bias have the sizes that [`Layer::new`] gave them.
+struct Job<'a> {
+    layer: &'a Layer,
+    x: *const f32,
+    x_stride: usize,
+    rows: usize,
+    out: *mut f32,
+}
+
+impl Job<'_> {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn avx512(&self) {
+        // SAFETY: AVX-512 is there, as this function requires.
+        unsafe { self.run::<std::arch::x86_64::__m512>() }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2(&self) {
+        // SAFETY: AVX2 and FMA are there, as this function requires.
+        unsafe { self.run::<super::lanes::Avx2>() }
+    }
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(&self) {
+        let Layer { inputs, weight, .. } = self.layer;
+        let stride = self.layer.stride();
+        for from in (0..stride).step_by(PANEL * WIDTH) {
+            let columns = (stride - from).min(PANEL * WIDTH);
+            // panels before this one are full
+            let panel = weight[from * inputs..][..columns * inputs].as_ptr();
+            let mut column = 0;
+            while column < columns {
+                let abreast = ((columns - column) / WIDTH).min(L::ABREAST);
+                // SAFETY: `column + abreast·16 ≤ columns`, all inside the panel, the bias and the rows of `out`.
+                unsafe {
+                    let w = panel.add(column);
+                    match abreast {
+                        4 => self.columns::<L, 4>(w, columns, from + column),
+                        3 => self.columns::<L, 3>(w, columns, from + column),
+                        2 => self.columns::<L, 2>(w, columns, from + column),
+                        _ => self.columns::<L, 1>(w, columns, from + column),
+                    }
+                }
+                column += abreast * WIDTH;
+            }
+        }
+    }
+
+    /// All rows of 16·V columns from `at`, whose weights begin at `w`, `w_stride` apart.
+    #[inline(always)]
+    unsafe fn columns<L: Lanes, const V: usize>(&self, w: *const f32, w_stride: usize, at: usize) {
+        let mut row = 0;
+        // SAFETY: `row` plus the height of each block stays within `rows`.
+        unsafe {
+            while row + ROWS <= self.rows {
+                self.block::<L, ROWS, V>(w, w_stride, at, row);
+                row += ROWS;
+            }
+            match self.rows - row {
+                5 => self.block::<L, 5, V>(w, w_stride, at, row),
+                4 => self.block::<L, 4, V>(w, w_stride, at, row),
+                3 => self.block::<L, 3, V>(w, w_stride, at, row),
+                2 => self.block::<L, 2, V>(w, w_stride, at, row),
+                1 => self.block::<L, 1, V>(w, w_stride, at, row),
+                _ => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn block<L: Lanes, const R: usize, const V: usize>(
+        &self,
+        w: *const f32,
+        w_stride: usize,
+        at: usize,
+        row: usize,
+    ) {
+        // SAFETY: rows `row .. row + R` and columns `at .. at + 16·V` exist in x, bias and out, and `inputs` rows of
+        // weights behind `w`, by `Layer::apply` and the callers above.
+        unsafe {
+            let (x, bias) = (self.x.add(row * self.x_stride), self.layer.bias.as_ptr().add(at));
+            let mut sums = [[L::splat(0.0); V]; R];
+            for sums in &mut sums {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = L::load(bias.add(v * WIDTH));
+                }
+            }
+            for k in 0..self.layer.inputs {
+                let mut weights = [L::splat(0.0); V];
+                for (v, weight) in weights.iter_mut().enumerate() {
+                    *weight = L::load(w.add(k * w_stride + v * WIDTH));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = L::splat(*x.add(r * self.x_stride + k));
+                    for (sum, weight) in sums.iter_mut().zip(weights) {
+                        *sum = sum.add_product(x, weight);
+                    }
+                }
+            }
+            let out = self.out.add(row * self.layer.stride() + at);
+            for (r, sums) in sums.into_iter().enumerate() {
+                for (v, sum) in sums.into_iter().enumerate() {
+                    sum.store(out.add(r * self.layer.stride() + v * WIDTH));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{normal, values};
+
+    /// Every width of the last panel, every height of the last block, rows apart from each other, on every
+    /// instruction set of this processor.
+    #[test]
+    fn a_packed_layer_is_the_matrix_product() {
+        for (inputs, outputs) in [(7, 1), (5, 6), (16, 16), (9, 33), (50, 50), (3, 64), (20, 130), (64, 192)]
+        {
+            let (w, b) = (normal::<2>([inputs, outputs], 1), normal::<1>([outputs], 2));
+            let layer = Layer::new(w.clone(), Some(b.clone()));
+            for rows in [1, 2, 3, 4, 5, 6, 7, 13, 48] {
+                let x_stride = inputs + 3;
+                let x = normal::<2>([rows, x_stride], 3);
+                let expected =
+                    values(x.clone().narrow(1, 0, inputs).matmul(w.clone()) + b.clone().unsqueeze());
+                let x = values(x);
+                let check = |out: Vec<f32>, set: &str| {
+                    for (y, expected) in out.chunks_exact(layer.stride()).zip(expected.chunks_exact(outputs))
+                    {
+                        for (y, e) in y.iter().zip(expected) {
+                            assert!(
+                                (y - e).abs() < 1e-4 * e.abs().max(1.0),
+                                "{set} {inputs} {outputs} {rows}"
+                            );
+                        }
+                        assert!(y[outputs..].iter().all(|y| *y == 0.0));
+                    }
+                };
+                let mut out = vec![f32::NAN; rows * layer.stride()];
+                layer.apply(&x, x_stride, rows, &mut out);
+                check(out, "chosen");
+                if outputs > 1 {
+                    let mut out = vec![f32::NAN; rows * layer.stride()];
+                    let job = Job { layer: &layer, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() };
+                    // SAFETY: sizes as in `apply`.
+                    unsafe { job.run::<[f32; WIDTH]>() };
+                    check(out, "portable");
+                }
+                #[cfg(target_arch = "x86_64")]
+                if outputs > 1 && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    let mut out = vec![f32::NAN; rows * layer.stride()];
+                    let job = Job { layer: &layer, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() };
+                    // SAFETY: sizes as in `apply`; the features were detected.
+                    unsafe { job.avx2() };
+                    check(out, "avx2");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "x.len()")]
+    fn too_few_numbers_are_refused() {
+        let layer = Layer::new(normal::<2>([4, 8], 1), None);
+        layer.apply(&[0.0; 7], 4, 2, &mut [0.0; 32]);
+    }
+}

@@ -1,0 +1,142 @@
+//! Imagining and scoring action sequences of one environment, a block of sequences at a time.
+//!
+//! Nothing of one sequence touches another, so a block goes through all steps, heads included, while its numbers and
+//! the weights stay in the cache; no latent is written to memory.
+
+use super::Packed;
+use super::layer::padded;
+use super::motion::{Buffers, Gate};
+use crate::config::Conditioning;
+use crate::model::ACTION_BOUND;
+
+/// Buffers of a block.
+#[derive(Default)]
+pub(super) struct Tile {
+    /// Rows `[z | a]`
+    za: Vec<f32>,
+    buffers: Buffers,
+    q: Vec<f32>,
+}
+
+/// The gate of step k out of `gates [H, l]`, if they are shared.
+fn gate_at(gates: Option<&[f32]>, horizon: usize, k: usize) -> Gate<'_> {
+    match gates {
+        Some(gates) => {
+            let l = gates.len() / horizon;
+            Gate::Shared(&gates[k * l..][..l])
+        }
+        None => Gate::Own,
+    }
+}
+
+impl Packed {
+    fn stride(&self) -> usize {
+        padded(self.latent + self.actions)
+    }
+
+    /// `rows` rows that begin at z_0.
+    fn begin(&self, z0: &[f32], rows: usize, tile: &mut Tile) {
+        tile.za.clear();
+        tile.za.resize(rows * self.stride(), 0.0);
+        tile.za.chunks_exact_mut(self.stride()).for_each(|row| row[..self.latent].copy_from_slice(z0));
+    }
+
+    /// Writes the actions of step k out of `actions [R, H, A]` into the rows.
+    fn place(&self, za: &mut [f32], actions: &[f32], horizon: usize, k: usize) {
+        let (d, a) = (self.latent, self.actions);
+        for (row, actions) in za.chunks_exact_mut(self.stride()).zip(actions.chunks_exact(horizon * a)) {
+            row[d..d + a].copy_from_slice(&actions[k * a..][..a]);
+        }
+    }
+
+    /// Writes the policy's action, plus `noise` (rows `noise_stride` apart), into the rows.
+    fn act(&self, tile: &mut Tile, noise: &[f32], noise_stride: usize) {
+        let (d, a, stride) = (self.latent, self.actions, self.stride());
+        let rows = tile.za.len() / stride;
+        let action = self.policy.forward(&tile.za, stride, rows, &mut tile.buffers.scratch);
+        let actions = action.numbers.chunks_exact(action.stride).zip(noise.chunks(noise_stride));
+        for (row, (action, noise)) in tile.za.chunks_exact_mut(stride).zip(actions) {
+            for (to, (action, noise)) in row[d..d + a].iter_mut().zip(action.iter().zip(noise)) {
+                *to = (action + noise).clamp(-ACTION_BOUND, ACTION_BOUND);
+            }
+        }
+    }
+
+    /// Discounted returns of `actions [R, H, A]` from `z0 [D]` with policy noise `tails [R, A]`, shared `gates [H, l]` and
+    /// `discounts` γ^0 … γ^H, to `scores [R]`.
+    pub(super) fn score_tile(
+        &self,
+        z0: &[f32],
+        actions: &[f32],
+        tails: &[f32],
+        gates: Option<&[f32]>,
+        discounts: &[f32],
+        scores: &mut [f32],
+        tile: &mut Tile,
+    ) {
+        let (rows, stride, horizon) = (scores.len(), self.stride(), discounts.len() - 1);
+        self.begin(z0, rows, tile);
+        scores.fill(0.0);
+        for k in 0..horizon {
+            self.place(&mut tile.za, actions, horizon, k);
+            let rewards = self.reward.forward(&tile.za, stride, rows, &mut tile.buffers.scratch);
+            for (score, r) in scores.iter_mut().zip(rewards.numbers.iter()) {
+                *score += discounts[k] * r;
+            }
+            self.motion.step(&mut tile.za, stride, rows, gate_at(gates, horizon, k), &mut tile.buffers);
+        }
+        self.act(tile, tails, self.actions);
+        let [first, second] = &self.critics;
+        tile.q.clear();
+        tile.q.extend_from_slice(first.forward(&tile.za, stride, rows, &mut tile.buffers.scratch).numbers);
+        let second = second.forward(&tile.za, stride, rows, &mut tile.buffers.scratch).numbers;
+        for ((score, q1), q2) in scores.iter_mut().zip(&tile.q).zip(second.iter()) {
+            // in this order a NaN of either stays
+            *score += discounts[horizon] * if q2 < q1 || q2.is_nan() { *q2 } else { *q1 };
+        }
+    }
+
+    /// The policy's sequences from `z0 [D]` with `noise [R, H, A]`, to `actions [R, H, A]`.
+    pub(super) fn propose_tile(
+        &self,
+        z0: &[f32],
+        noise: &[f32],
+        horizon: usize,
+        actions: &mut [f32],
+        tile: &mut Tile,
+    ) {
+        let (d, a, stride) = (self.latent, self.actions, self.stride());
+        let rows = actions.len() / (horizon * a);
+        self.begin(z0, rows, tile);
+        for k in 0..horizon {
+            self.act(tile, &noise[k * a..], horizon * a);
+            for (row, actions) in tile.za.chunks_exact(stride).zip(actions.chunks_exact_mut(horizon * a)) {
+                actions[k * a..][..a].copy_from_slice(&row[d..d + a]);
+            }
+            if k + 1 < horizon {
+                self.motion.step(&mut tile.za, stride, rows, Gate::Own, &mut tile.buffers);
+            }
+        }
+    }
+
+    /// Gates along one plan: at z_0 (`start`) or at the latents of `nominal [H, A]`; `[H, l]`, empty without gates.
+    pub(super) fn gates_along(
+        &self,
+        at: Conditioning,
+        z0: &[f32],
+        nominal: &[f32],
+        tile: &mut Tile,
+    ) -> Vec<f32> {
+        let (horizon, stride) = (nominal.len() / self.actions, self.stride());
+        self.begin(z0, 1, tile);
+        let mut gates = Vec::new();
+        for k in 0..horizon {
+            self.motion.append_gate(&tile.za, &mut gates, &mut tile.buffers);
+            if at == Conditioning::Nominal && k + 1 < horizon {
+                self.place(&mut tile.za, nominal, horizon, k);
+                self.motion.step(&mut tile.za, stride, 1, Gate::Own, &mut tile.buffers);
+            }
+        }
+        gates
+    }
+}
