@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::bench::Grid;
+use crate::bench::{Grid, Subjects};
 use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -106,17 +106,21 @@ pub struct EvalArgs {
 Examples:
   td-koopman bench                                              the default preset, Koopman and MLP
   td-koopman bench --training-lengths 10,20,50,100              with the training-speed protocol of the paper
-  td-koopman bench --preset paper --horizons 5,20 --samples 512,2048 --json bench.json")]
+  td-koopman bench --preset small,light --horizons 5,20         two presets side by side
+  td-koopman bench --preset paper --planners mppi,cem --samples 512,2048 --json bench.json")]
 pub struct BenchArgs {
     /// Environment that gives the dimensions
     #[arg(long, default_value = "cheetah-run")]
     pub env: String,
-    /// Sizes
-    #[arg(long, value_enum, default_value = "small")]
-    pub preset: Preset,
+    /// Sizes, comma-separated
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "small")]
+    pub preset: Vec<Preset>,
     /// Dynamics, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "koopman,mlp")]
     pub dynamics: Vec<String>,
+    /// Planners, comma-separated: mppi, cem
+    #[arg(long, value_delimiter = ',', default_value = "mppi")]
+    pub planners: Vec<String>,
     /// Candidates N, comma-separated [default: the preset's]
     #[arg(long, value_delimiter = ',')]
     pub samples: Vec<usize>,
@@ -146,21 +150,26 @@ pub struct BenchArgs {
 impl BenchArgs {
     /// The grid to time.
     pub fn grid(&self) -> Result<Grid> {
-        let config = |dynamics: &String| {
-            let mut layers = vec![self.preset.layer()];
-            layers.extend(settings(&self.set)?);
-            layers.push(Layer::key("--env", "env", self.env.as_str()));
-            layers.push(Layer::key("--dynamics", "model.dynamics", dynamics.as_str()));
-            layers.extend(self.device.as_deref().map(|name| Layer::key("--device", "device", name)));
-            Ok(resolve(&layers)?)
+        let subject = |preset: &Preset, dynamics: &String| -> Result<Subjects> {
+            let configs = self.planners.iter().map(|planner| {
+                let mut layers = preset.layers();
+                layers.extend(settings(&self.set)?);
+                layers.push(Layer::key("--env", "env", self.env.as_str()));
+                layers.push(Layer::key("--dynamics", "model.dynamics", dynamics.as_str()));
+                layers.push(Layer::key("--planners", "planner.kind", planner.as_str()));
+                layers.extend(self.device.as_deref().map(|name| Layer::key("--device", "device", name)));
+                Ok(resolve(&layers)?)
+            });
+            let name = match &self.preset[..] {
+                [_] => dynamics.clone(),
+                _ => format!("{dynamics} {}", preset.name()),
+            };
+            Ok(Subjects { name, planners: configs.collect::<Result<_>>()? })
         };
-        let configs = self.dynamics.iter().map(config).collect::<Result<Vec<_>>>()?;
-        let samples = match (&self.samples[..], configs.first()) {
-            ([], Some(first)) => vec![first.planner.num_samples],
-            (given, _) => given.to_vec(),
-        };
+        let pairs = self.preset.iter().flat_map(|p| self.dynamics.iter().map(move |d| (p, d)));
+        let subjects = pairs.map(|(p, d)| subject(p, d)).collect::<Result<Vec<_>>>()?;
         for (flag, values) in [
-            ("samples", &samples),
+            ("samples", &self.samples),
             ("horizons", &self.horizons),
             ("environments", &self.environments),
             ("training-lengths", &self.training_lengths),
@@ -170,8 +179,8 @@ impl BenchArgs {
             }
         }
         Ok(Grid {
-            configs,
-            samples,
+            subjects,
+            samples: self.samples.clone(),
             horizons: self.horizons.clone(),
             environments: self.environments.clone(),
             lengths: self.training_lengths.clone(),
@@ -201,7 +210,7 @@ pub struct PlotArgs {
 impl TrainArgs {
     /// The configuration: defaults ← preset ← files ← --set ← flags.
     pub fn resolve(&self) -> Result<RunConfig> {
-        let mut layers = vec![self.preset.unwrap_or(Preset::Small).layer()];
+        let mut layers = self.preset.unwrap_or(Preset::Small).layers();
         for file in &self.config {
             layers.push(Layer::file(file)?);
         }

@@ -156,7 +156,7 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
 
 fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
     let grid = args.grid()?;
-    let threads = grid.configs.first().map_or(0, |config| config.threads);
+    let threads = grid.subjects.first().and_then(|s| s.planners.first()).map_or(0, |config| config.threads);
     let report = with_threads(threads, || bench(&grid))?;
     writeln!(io::stdout(), "{}", report.table())?;
     if let Some(path) = &args.json {

@@ -22,9 +22,9 @@ use td_koopman_envs::End;
 /// What is varied.
 #[derive(Clone, Debug)]
 pub struct Grid {
-    /// Configurations, one per dynamics.
-    pub configs: Vec<RunConfig>,
-    /// Candidates N.
+    /// Agents.
+    pub subjects: Vec<Subjects>,
+    /// Candidates N; none for those of the configuration.
     pub samples: Vec<usize>,
     /// Horizons H of plans and updates.
     pub horizons: Vec<usize>,
@@ -36,25 +36,50 @@ pub struct Grid {
     pub repeats: usize,
 }
 
-impl Grid {
+/// One agent with several planners.
+#[derive(Clone, Debug)]
+pub struct Subjects {
+    /// As it stands in the table.
+    pub name: String,
+    /// Configurations that differ in their planner only.
+    pub planners: Vec<RunConfig>,
+}
+
+impl Subjects {
+    fn samples(&self, grid: &Grid) -> Vec<usize> {
+        match (&grid.samples[..], self.planners.first()) {
+            ([], Some(config)) => vec![config.planner.num_samples],
+            (given, _) => given.to_vec(),
+        }
+    }
+
     /// Refuses a grid whose largest cell does not fit the memory.
-    fn require_memory(&self, config: &RunConfig) -> Result<()> {
-        let task = Task::open(&config.env, config.train.action_repeat)?;
+    fn require_memory(&self, grid: &Grid) -> Result<()> {
         let largest = |sizes: &[usize]| sizes.iter().copied().max().unwrap_or(1);
-        let mut config = config.clone();
-        config.planner.num_samples = largest(&self.samples);
-        config.learner.horizon = largest(&self.horizons);
-        config.planner.horizon.end = config.learner.horizon as f64;
-        let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
-        Ok(memory::require(memory::Work::Train, &config, observations, actions, largest(&self.environments))?)
+        for config in &self.planners {
+            let task = Task::open(&config.env, config.train.action_repeat)?;
+            let mut config = config.clone();
+            config.planner.num_samples = largest(&self.samples(grid));
+            config.learner.horizon = largest(&grid.horizons);
+            config.planner.horizon.end = config.learner.horizon as f64;
+            let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+            let environments = largest(&grid.environments);
+            memory::require(memory::Work::Train, &config, observations, actions, environments)?;
+        }
+        Ok(())
+    }
+
+    /// Rows of the table.
+    fn cells(&self, grid: &Grid) -> usize {
+        (self.planners.len() * self.samples(grid).len() * grid.environments.len() + 1) * grid.horizons.len()
     }
 }
 
 /// Times everything in the grid.
 pub fn bench(grid: &Grid) -> Result<Report> {
-    let first = grid.configs.first().context("there is nothing to time")?;
-    grid.configs.iter().try_for_each(|config| grid.require_memory(config))?;
-    let cells = (grid.samples.len() * grid.environments.len() + 1) * grid.horizons.len() * grid.configs.len();
+    let first = grid.subjects.first().and_then(|s| s.planners.first()).context("there is nothing to time")?;
+    grid.subjects.iter().try_for_each(|subjects| subjects.require_memory(grid))?;
+    let cells: usize = grid.subjects.iter().map(|subjects| subjects.cells(grid)).sum();
     let bar = ProgressBar::new((cells + grid.lengths.len() * protocol::MODELS.len() + 2) as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  ETA {eta}").expect("a constant"),
     );
@@ -68,15 +93,17 @@ pub fn bench(grid: &Grid) -> Result<Report> {
         rows.push(row);
     };
     add(env_step(first, &meter)?);
-    for config in &grid.configs {
-        let subject = Subject::new(config, &meter)?;
-        for &horizon in &grid.horizons {
-            add(subject.update(horizon)?);
-        }
-        for &samples in &grid.samples {
-            for &environments in &grid.environments {
-                for &horizon in &grid.horizons {
-                    add(subject.plan(samples, horizon, environments));
+    for subjects in &grid.subjects {
+        for (i, config) in subjects.planners.iter().enumerate() {
+            let subject = Subject::new(&subjects.name, config, &meter)?;
+            for &horizon in grid.horizons.iter().filter(|_| i == 0) {
+                add(subject.update(horizon)?);
+            }
+            for &samples in &subjects.samples(grid) {
+                for &environments in &grid.environments {
+                    for &horizon in &grid.horizons {
+                        add(subject.plan(samples, horizon, environments));
+                    }
                 }
             }
         }
@@ -137,13 +164,13 @@ impl Meter {
     }
 
     /// Times `work`, whose matrix products cost `flops`.
-    fn row(&self, what: &'static str, of: &str, size: String, flops: f64, work: impl FnMut()) -> Row {
+    fn row(&self, what: &str, of: &str, size: String, flops: f64, work: impl FnMut()) -> Row {
         let times = self.time(work);
         let floor_share = Some(flops / 1e6 / self.gflops / self.counted(&times));
         let Times { cpu, cpu_range, wall } = times;
         let (cpu_ms, cpu_ms_range, wall_ms) = (cpu, cpu_range, wall);
         Row {
-            what,
+            what: what.into(),
             of: of.into(),
             size,
             cpu_ms,
@@ -179,7 +206,7 @@ fn env_step(config: &RunConfig, meter: &Meter) -> Result<Row> {
     });
     let per_step = (STEPS * repeat) as f64;
     Ok(Row {
-        what: "env step",
+        what: "env step".into(),
         of: task.spec().official.clone(),
         size: "1 step".into(),
         cpu_ms: times.cpu / per_step,
@@ -197,13 +224,24 @@ mod tests {
 
     #[test]
     fn every_cell_of_the_grid_is_timed_once() {
-        let config = |dynamics: &str| {
+        let subjects = |dynamics: &str| {
             let dynamics = format!("model.dynamics={dynamics}");
-            with(&["env=pendulum", "model.hidden_dim=16", "learner.batch_size=8", "threads=1", &dynamics])
-                .unwrap()
+            let config = |planner: &str| {
+                let settings = [
+                    "env=pendulum",
+                    "model.hidden_dim=16",
+                    "learner.batch_size=8",
+                    "threads=1",
+                    &dynamics,
+                    planner,
+                ];
+                with(&settings).unwrap()
+            };
+            let planners = ["planner.kind=mppi", "planner.kind=cem"].map(config).to_vec();
+            Subjects { name: dynamics.clone(), planners }
         };
         let grid = Grid {
-            configs: vec![config("koopman"), config("mlp")],
+            subjects: vec![subjects("koopman"), subjects("mlp")],
             samples: vec![32, 64],
             horizons: vec![1, 3],
             environments: vec![1, 2],
@@ -211,10 +249,11 @@ mod tests {
             repeats: 2,
         };
         let report = bench(&grid).unwrap();
-        assert_eq!(report.rows.len(), 1 + 2 * (2 + 8) + 3);
+        assert_eq!(report.rows.len(), 1 + 2 * (2 + 2 * 8) + 3);
         let table = report.table();
         assert!(
-            table.contains("E 2 N 64 H 3")
+            table.contains("plan cem")
+                && table.contains("E 2 N 64 H 3")
                 && table.contains("koopman light")
                 && table.contains("Pendulum-v1"),
             "{table}"

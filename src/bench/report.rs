@@ -7,8 +7,8 @@ use std::path::Path;
 /// One timing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// `plan`, `update` or `env step`.
-    pub what: &'static str,
+    /// `plan` (by MPPI), `plan cem`, `update`, `training` or `env step`.
+    pub what: String,
     /// Which dynamics or environment.
     pub of: String,
     /// E, N and H of plans; batch and H of updates.

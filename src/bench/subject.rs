@@ -6,12 +6,14 @@ use crate::task::Task;
 use anyhow::Result;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::arithmetic::{plan_flops, update_flops};
+use td_koopman_agents::config::PlannerKind;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
 use td_koopman_agents::rng::Stream;
 
 /// An agent with a few updates behind it (heads that start at zero make degenerate numbers) and data to learn from.
 pub(super) struct Subject<'a> {
+    name: &'a str,
     config: RunConfig,
     meter: &'a Meter,
     agent: Agent,
@@ -21,7 +23,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn new(config: &RunConfig, meter: &'a Meter) -> Result<Self> {
+    pub fn new(name: &'a str, config: &RunConfig, meter: &'a Meter) -> Result<Self> {
         let task = Task::open(&config.env, config.train.action_repeat)?;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
         let mut stream = Stream::new(1, "bench");
@@ -31,7 +33,7 @@ impl<'a> Subject<'a> {
             let action = stream.uniform(actions, -1.0, 1.0);
             episode.push(&action, stream.unit() as f32, &stream.normal(observations));
         }
-        let mut subject = Self { config: config.clone(), meter, agent, episode, observations, actions };
+        let mut subject = Self { name, config: config.clone(), meter, agent, episode, observations, actions };
         let batch = subject.batch(subject.config.learner.horizon)?;
         (0..5).for_each(|_| drop(subject.agent.update(&batch, &mut stream)));
         Ok(subject)
@@ -54,7 +56,7 @@ impl<'a> Subject<'a> {
         let flops = update_flops(&config, self.observations, self.actions);
         let size = format!("B {} H {horizon}", batch.size);
         let work = || drop(agent.update(&batch, &mut stream));
-        Ok(self.meter.row("update", self.config.variant(), size, flops, work))
+        Ok(self.meter.row("update", self.name, size, flops, work))
     }
 
     /// One plan for `environments` at once with `samples` candidates each.
@@ -71,7 +73,11 @@ impl<'a> Subject<'a> {
         let schedule = Schedule { horizon, min_std: config.planner.min_std.end };
         let flops = plan_flops(&config, self.observations, self.actions, horizon, environments);
         let size = format!("E {environments} N {samples} H {horizon}");
-        self.meter.row("plan", self.config.variant(), size, flops, || {
+        let what = match config.planner.kind {
+            PlannerKind::Mppi => "plan",
+            PlannerKind::Cem => "plan cem",
+        };
+        self.meter.row(what, self.name, size, flops, || {
             let decisions = agent.act(&observations, &plans, schedule, Mode::Explore, &mut noise);
             plans = decisions.into_iter().map(|d| d.plan).collect();
         })
