@@ -144,6 +144,23 @@ fn a_candidate_without_a_finite_score_is_never_an_elite_and_is_counted() {
     }
 }
 
+/// With fewer finite scores than elites the rest must weigh nothing; CEM once averaged over them.
+#[test]
+fn elites_without_a_finite_score_weigh_nothing() {
+    for kind in BOTH {
+        let config = PlannerConfig { iterations: 1, momentum: 0.0, ..config(kind) };
+        let score = |actions: Tensor<4>, _| {
+            let [e, n, h, a] = actions.dims();
+            let first = actions.reshape([e, n, h * a]).narrow(2, 0, 1).squeeze_dim::<2>(2);
+            let bar = first.clone().topk(3, 1).narrow(1, 2, 1);
+            first.clone().zeros_like().mask_fill(first.lower(bar), f32::NAN)
+        };
+        // three of 256 are finite, and they are the largest: nearly 1 in a box of ±1
+        let mean = numbers(run(&config, (1, 1), &Plan::cold(), 4, score).mean)[0];
+        assert!(config.num_elites > 3 && mean > 0.95, "{kind:?}: {mean}");
+    }
+}
+
 /// torchrl's MPPI subtracted no maximum: large returns overflowed.
 #[test]
 fn huge_returns_give_a_finite_plan() {

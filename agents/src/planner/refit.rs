@@ -36,7 +36,13 @@ impl Elites {
         let gather = indices.clone().unsqueeze_dim::<3>(2).expand([environments, k, row]);
         let actions = candidates.reshape([environments, count, row]).gather(1, gather);
         let weights = match config.kind {
-            PlannerKind::Cem => Tensor::full([environments, k], 1.0 / k as f64, &scores.device()),
+            PlannerKind::Cem => {
+                // equal, but for those without a finite score, unless there is no other
+                let finite = scores.clone().greater_elem(WORST).float();
+                let count = finite.clone().sum_dim(1);
+                let none = count.clone().equal_elem(0.0).float();
+                (finite + none.clone()) / (count + none * k as f64)
+            }
             PlannerKind::Mppi => {
                 let best = scores.clone().max_dim(1);
                 softmax((scores.clone() - best) * config.temperature, 1)
