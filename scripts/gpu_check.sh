@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Checks the CUDA path on a machine with a GPU, where nothing is built.
+#
+# usage: scripts/gpu_check.sh bundle FOLDER    here: builds with --features cuda and puts all the check needs into FOLDER
+#        FOLDER/gpu_check.sh [REPORT]          there: device tests, timings and a short training run, into one report
+#                                              (default gpu_check.txt); the exit code is the number of failed parts
+# needs there: libcuda, NVRTC 13 and the CUDA headers ($CUDA_PATH or /usr/local/cuda; those of a Python package
+#        nvidia-cuda-nvrtc 13 are found too). DEVICE=flex tries the script itself on a CPU.
+set -euo pipefail
+
+bundle() { # folder
+    local to=$1 tests cache=${TD_KOOPMAN_MUJOCO_DIR:-$HOME/.cache/td-koopman/mujoco-3.17.0}
+    cd "$(dirname "$0")/.."
+    cargo build --release --features "${FEATURES-cuda}"
+    tests=$(cargo test --release --workspace --features "${FEATURES-cuda}" --test devices --no-run --message-format short 2>&1 |
+        sed -n 's/.*(\(.*devices-[0-9a-f]*\))$/\1/p')
+    mkdir -p "$to"
+    cp target/release/td-koopman scripts/gpu_check.sh "$to/"
+    cp "$tests" "$to/devices"
+    cp -r "$cache/dm_control" "$cache/gymnasium" "$cache"/lib/*.so* "$to/"
+    du -sh "$to"
+}
+
+if [ "${1:-}" = bundle ]; then
+    bundle "${2:?usage: scripts/gpu_check.sh bundle FOLDER}"
+    exit
+fi
+
+cd "$(dirname "$0")"
+report=${1:-gpu_check.txt} device=${DEVICE:-cuda} failed=0 work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+if [ ! -e "${CUDA_PATH:-/usr/local/cuda}/include/cuda.h" ]; then
+    wheel=$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0] + "/cu13")' 2> /dev/null || true)
+    if [ -d "$wheel/include" ]; then
+        export CUDA_PATH=$wheel LD_LIBRARY_PATH=$wheel/lib:${LD_LIBRARY_PATH:-}
+    fi
+fi
+
+part() { # title, command...
+    local title=$1
+    shift
+    printf '\n## %s\n$ %s\n' "$title" "$*"
+    if "$@" 2>&1; then echo "ok: $title"; else
+        echo "FAILED ($?): $title"
+        failed=$((failed + 1))
+    fi
+}
+
+checks() {
+    date -u +%FT%TZ
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true
+    part "the device agrees with the CPU" ./devices --nocapture
+    part "plans and updates, TD-MPC v1's sizes" ./td-koopman bench --device "$device" --preset paper \
+        --samples 512,8192 --horizons 5,20,50 --environments 1,16 --repeats "${REPEATS:-10}" --json "$work/paper.json"
+    part "the same on the CPU" ./td-koopman bench --preset paper --samples 512 --horizons 5 --repeats "${REPEATS:-10}"
+    part "training, 3000 environment steps" ./td-koopman --env cheetah-run --device "$device" --steps 3000 \
+        --set train.seed_decisions=500 --set evaluation.every=3000 --set evaluation.episodes=1 --out "$work/run"
+    part "what it learned" cat "$work/run/eval.csv" "$work/run/train.csv"
+    printf '\n%s part(s) failed\n' "$failed"
+    exit "$failed"
+}
+
+checks 2>&1 | tee "$report"
+exit "${PIPESTATUS[0]}"
