@@ -62,10 +62,11 @@ fn unroll(c: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-/// Layers of the small preset's update: 1280 rows, widths 256.
+/// Layers of the small preset's update: 1280 rows, widths 256; SimNorm in groups of 8.
 fn layers(c: &mut Criterion<CpuTime>) {
     const ROWS: usize = 1280;
     const WIDTH: usize = 256;
+    const GROUP: usize = 8;
     let device = device::cpu();
     let tracked = device.clone().autodiff();
     let inputs = |device: &Device| {
@@ -89,14 +90,27 @@ fn layers(c: &mut Criterion<CpuTime>) {
         group.bench_function(format!("elu/{at}/tensors"), |b| {
             b.iter(|| finish(activation::elu(product(), 1.0)))
         });
+        let normalised = || {
+            let centred = x.clone() - x.clone().mean_dim(1);
+            let scale = (centred.clone().powf_scalar(2.0).mean_dim(1) + 1e-5).sqrt();
+            centred / scale * bias.clone().unsqueeze() + bias.clone().unsqueeze()
+        };
         group.bench_function(format!("norm-tanh/{at}/fused"), |b| {
             b.iter(|| finish(layer_norm_tanh(x.clone(), bias.clone(), bias.clone())))
         });
-        group.bench_function(format!("norm-tanh/{at}/tensors"), |b| {
+        group.bench_function(format!("norm-tanh/{at}/tensors"), |b| b.iter(|| finish(normalised().tanh())));
+        group.bench_function(format!("norm-mish/{at}/fused"), |b| {
+            b.iter(|| finish(layer_norm_mish(x.clone(), bias.clone(), bias.clone())))
+        });
+        group.bench_function(format!("norm-mish/{at}/tensors"), |b| {
+            b.iter(|| finish(activation::mish(normalised())))
+        });
+        group
+            .bench_function(format!("simnorm/{at}/fused"), |b| b.iter(|| finish(sim_norm(x.clone(), GROUP))));
+        group.bench_function(format!("simnorm/{at}/tensors"), |b| {
             b.iter(|| {
-                let centred = x.clone() - x.clone().mean_dim(1);
-                let scale = (centred.clone().powf_scalar(2.0).mean_dim(1) + 1e-5).sqrt();
-                finish((centred / scale * bias.clone().unsqueeze() + bias.clone().unsqueeze()).tanh())
+                let groups = x.clone().reshape([ROWS * WIDTH / GROUP, GROUP]);
+                finish(activation::softmax(groups, 1).reshape([ROWS, WIDTH]))
             })
         });
     }

@@ -10,9 +10,11 @@ mod recurrence;
 #[cfg(feature = "cuda")]
 mod recurrence_cuda;
 pub(crate) mod simd;
+mod simnorm;
 
 pub use adam::{AdamStep, adam_step};
 pub use dense::{Activation, dense};
 pub(crate) use flex::contiguous_flex;
-pub use normalization::{LAYER_NORM_EPSILON, layer_norm_tanh};
+pub use normalization::{LAYER_NORM_EPSILON, layer_norm_mish, layer_norm_tanh};
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};
+pub use simnorm::sim_norm;

@@ -4,7 +4,9 @@ use burn::prelude::*;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::config::*;
 use td_koopman_agents::device::cpu;
-use td_koopman_agents::ops::{Activation, Unroll, dense, diagonal_recurrence, layer_norm_tanh};
+use td_koopman_agents::ops::{
+    Activation, Unroll, dense, diagonal_recurrence, layer_norm_mish, layer_norm_tanh, sim_norm,
+};
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
 use td_koopman_agents::rng::Stream;
@@ -38,7 +40,7 @@ fn tensor<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tens
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Value and all gradients of the three fused operations.
+/// Value and all gradients of the fused operations.
 fn operations(device: &Device, tolerance: f32) {
     let run = |device: &Device| {
         let t = |shape: &[usize], seed| {
@@ -52,12 +54,20 @@ fn operations(device: &Device, tolerance: f32) {
         let z0 = layer_norm_tanh(y, gamma.clone(), beta.clone());
         let c3 = c.clone().reshape([70, 7, 32]);
         let z = diagonal_recurrence(lambda.clone() * 0.5, z0, c3, Unroll::Recurrence);
-        let weights = Tensor::from_inner(tensor([70, 7, 32], 8, device));
-        let grads = (z.clone() * weights).sum().backward();
-        let mut numbers = vec![z.inner().reshape([70 * 7 * 32])];
-        numbers.extend(
-            [x, w, b, gamma, beta, lambda, c].map(|p| p.grad(&grads).expect("every input has a gradient")),
-        );
+        let (h, h_gamma, h_beta) = (t(&[70 * 32], 9), t(&[32], 10), t(&[32], 11));
+        let hidden = layer_norm_mish(h.clone().reshape([70, 32]), h_gamma.clone(), h_beta.clone());
+        let simplices = sim_norm(hidden.clone(), 8);
+        let weights = |rows, seed| Tensor::from_inner(tensor([rows, 32], seed, device));
+        let loss = (z.clone().reshape([70 * 7, 32]) * weights(70 * 7, 8)).sum()
+            + (simplices.clone() * weights(70, 12)).sum();
+        let grads = loss.backward();
+        let mut numbers = vec![
+            z.inner().reshape([70 * 7 * 32]),
+            hidden.inner().reshape([70 * 32]),
+            simplices.inner().reshape([70 * 32]),
+        ];
+        let leaves = [x, w, b, gamma, beta, lambda, c, h, h_gamma, h_beta];
+        numbers.extend(leaves.map(|p| p.grad(&grads).expect("every input has a gradient")));
         numbers.into_iter().map(|t| t.try_into_vec_as().expect("f32")).collect::<Vec<Vec<f32>>>()
     };
     for (i, (a, b)) in run(device).iter().zip(&run(&cpu())).enumerate() {
