@@ -5,7 +5,7 @@
 
 use crate::config::ModelConfig;
 use crate::model::{Init, dense, dynamics::Dynamics, linear};
-use crate::ops::Activation;
+use crate::ops::{Activation, linear_rollout_readout};
 use crate::rng::Stream;
 use burn::nn::Linear;
 use burn::prelude::*;
@@ -36,12 +36,22 @@ impl Predictor {
     /// s_1 … s_T from `state [B, S]` and `actions [B, T, A]`: `[B, T, S]`.
     pub fn forward(&self, state: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
         let Some([lift, read]) = &self.ends else { return self.dynamics.rollout(state, actions) };
-        let [batch, states] = state.dims();
-        let horizon = actions.dims()[1];
-        let z = self.dynamics.rollout(dense(lift, state, Activation::Identity), actions);
-        let rows = z.reshape([(batch * horizon) as i32, -1]);
-        dense(read, rows, Activation::Identity).reshape([batch, horizon, states])
+        let z0 = dense(lift, state, Activation::Identity);
+        match self.dynamics.linear(&z0, actions.clone()) {
+            Some(rollout) => {
+                let bias = read.bias.as_ref().expect("our layers have a bias");
+                linear_rollout_readout(rollout, z0, read.weight.val(), bias.val())
+            }
+            None => read_out(read, self.dynamics.rollout(z0, actions)),
+        }
     }
+}
+
+/// States from latents: `[B, T, D]` → `[B, T, S]`.
+fn read_out(read: &Linear, z: Tensor<3>) -> Tensor<3> {
+    let [batch, horizon, latent] = z.dims();
+    let states = dense(read, z.reshape([batch * horizon, latent]), Activation::Identity);
+    states.reshape([batch as i32, horizon as i32, -1])
 }
 
 /// A predictor with data to train it on.
@@ -103,6 +113,19 @@ mod tests {
             let near = model.forward(state, actions.narrow(1, 0, 4));
             assert!(max_difference(far.narrow(1, 0, 4), near) < 1e-5, "{dynamics:?}");
         }
+    }
+
+    /// Rollout and read-out as one operation are the two after each other.
+    #[test]
+    fn a_linear_rollout_is_predicted_as_before() {
+        let config = model(DynamicsKind::Koopman, 16);
+        let model = Predictor::new(&config, 5, 2, &mut Stream::new(1, "init"), &crate::device::cpu());
+        let (state, actions) = (normal::<2>([3, 5], 1), normal::<3>([3, 9, 2], 2));
+        let [lift, read] = model.ends.as_ref().unwrap();
+        let z0 = dense(lift, state.clone(), Activation::Identity);
+        assert!(model.dynamics.linear(&z0, actions.clone()).is_some());
+        let apart = read_out(read, model.dynamics.rollout(z0, actions.clone()));
+        assert!(max_difference(model.forward(state, actions), apart) < 1e-5);
     }
 
     #[test]

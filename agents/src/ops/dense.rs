@@ -127,7 +127,7 @@ impl<'a> Matrix<'a> {
         Self { numbers, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    fn transposed(self) -> Self {
+    pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
             columns: self.rows,
@@ -140,32 +140,49 @@ impl<'a> Matrix<'a> {
 
 /// Writes a·b, row-major, over `out` and returns it initialised.
 pub(super) fn multiply<'a>(a: Matrix, b: Matrix, out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
-    assert!(a.columns == b.rows && out.len() == a.rows * b.columns);
-    // SAFETY: every element addressed lies inside its slice, by the assertions here and in `Matrix::new`; `out` is
-    // borrowed mutably and overlaps neither input. gemm does not read `out` (`read_dst` is false) and writes all of it.
+    // SAFETY: `out` is borrowed mutably; without `add` it is not read, and all of it is written.
+    unsafe {
+        product(a, b, out.as_mut_ptr().cast(), out.len(), false);
+        out.assume_init_mut()
+    }
+}
+
+/// Adds a·b, row-major, to `out`.
+pub(super) fn multiply_add(a: Matrix, b: Matrix, out: &mut [f32]) {
+    // SAFETY: `out` is borrowed mutably and initialised.
+    unsafe { product(a, b, out.as_mut_ptr(), out.len(), true) }
+}
+
+/// Writes a·b, row-major, over the `length` numbers at `out`, or adds it to them.
+///
+/// # Safety
+/// `out` must be valid for writing `length` numbers, with `add` also for reading them, and overlap neither input.
+unsafe fn product(a: Matrix, b: Matrix, out: *mut f32, length: usize, add: bool) {
+    assert!(a.columns == b.rows && length == a.rows * b.columns);
+    // SAFETY: every element addressed lies inside its slice, by the assertions here and in `Matrix::new`, or in `out`,
+    // by the caller's promise. gemm reads `out` if `read_dst` is true, and writes all of it.
     unsafe {
         gemm::gemm(
             a.rows,
             b.columns,
             a.columns,
-            out.as_mut_ptr().cast::<f32>(),
+            out,
             1,
             b.columns as isize,
-            false,
+            add,
             a.numbers.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
             b.numbers.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            0.0,
+            if add { 1.0 } else { 0.0 },
             1.0,
             false,
             false,
             false,
             gemm::Parallelism::None,
         );
-        out.assume_init_mut()
     }
 }
 

@@ -39,6 +39,33 @@ pub(super) fn by_rows(
     FlexTensor::from_data(TensorData::new(out, [rows, columns]))
 }
 
+/// The same for two tensors of as many rows, neither of them empty; also what `fill` returned for every block, in order.
+pub(super) fn by_rows_of_two<R: Send>(
+    rows: usize,
+    columns: [usize; 2],
+    block: usize,
+    fill: impl Fn(usize, &mut [MaybeUninit<f32>], &mut [MaybeUninit<f32>]) -> R + Sync,
+) -> ([FlexTensor; 2], Vec<R>) {
+    assert!(
+        columns.iter().all(|&columns| columns > 0),
+        "rows without numbers would leave the others unfilled"
+    );
+    let mut out = columns.map(|columns| Vec::<f32>::with_capacity(rows * columns));
+    let [first, second] = out.each_mut().map(|out| out.spare_capacity_mut());
+    let results = (first[..rows * columns[0]].par_chunks_mut(block * columns[0]))
+        .zip(second[..rows * columns[1]].par_chunks_mut(block * columns[1]))
+        .enumerate()
+        .map(|(i, (first, second))| fill(i * block, first, second))
+        .collect();
+    let tensors = [0, 1].map(|i| {
+        let (mut out, columns) = (std::mem::take(&mut out[i]), columns[i]);
+        // SAFETY: `fill` initialised every block, and the blocks are all of it.
+        unsafe { out.set_len(rows * columns) };
+        FlexTensor::from_data(TensorData::new(out, [rows, columns]))
+    });
+    (tensors, results)
+}
+
 /// Sizes of a matrix.
 pub(super) fn sizes(t: &FlexTensor) -> [usize; 2] {
     let shape = t.layout().shape();

@@ -5,6 +5,8 @@ mod adam;
 mod convolution;
 mod dense;
 mod flex;
+mod linear_rollout;
+mod linear_rollout_flex;
 mod normalization;
 mod recurrence;
 #[cfg(feature = "cuda")]
@@ -15,6 +17,7 @@ mod simnorm;
 pub use adam::{AdamStep, adam_step};
 pub use dense::{Activation, dense};
 pub(crate) use flex::contiguous_flex;
+pub use linear_rollout::{LinearRollout, linear_rollout_readout};
 pub use normalization::{LAYER_NORM_EPSILON, layer_norm_mish, layer_norm_tanh};
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};
 pub use simnorm::sim_norm;

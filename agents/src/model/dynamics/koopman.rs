@@ -7,7 +7,7 @@ use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use crate::config::{Conditioning, ModelConfig};
 use crate::inference::{KoopmanMotion, Layer};
-use crate::ops::{self, Unroll};
+use crate::ops::{self, LinearRollout, Unroll};
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -90,12 +90,39 @@ impl Koopman {
 
     /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`, as trained: `[B, H, D]`.
     pub fn rollout(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
-        match (self.conditioning, self.control.gate(z0.clone())) {
-            (Conditioning::Start, Some(gate)) => {
-                self.rollout_shared(z0, actions, Some(gate.unsqueeze_dim(1)))
+        match self.conditioning {
+            Conditioning::Start => {
+                let gates = self.gates_at_start(z0.clone());
+                self.rollout_shared(z0, actions, gates)
             }
             _ => self.rollout_along(z0, actions),
         }
+    }
+
+    /// The same rollout as a linear system with all its inputs; `None` if a gate sees the predicted latents, or the
+    /// configuration asks for the FFT.
+    pub fn linear(&self, z0: &Tensor<2>, actions: Tensor<3>) -> Option<LinearRollout> {
+        let fed_back = self.conditioning != Conditioning::Start && self.control.is_gated();
+        if fed_back || self.unroll == Unroll::Fft {
+            return None;
+        }
+        Some(self.driven(actions, self.gates_at_start(z0.clone())))
+    }
+
+    /// The gate at `z0 [B, D]`, `[B, 1, l]`; `None` without one.
+    fn gates_at_start(&self, z0: Tensor<2>) -> Option<Tensor<3>> {
+        self.control.gate(z0).map(|gate| gate.unsqueeze_dim(1))
+    }
+
+    /// The linear system with its inputs f(a) ⊙ gate; `gates` are `[B, H, l]`, or with ones to broadcast.
+    fn driven(&self, actions: Tensor<3>, gates: Option<Tensor<3>>) -> LinearRollout {
+        let u = self.encode(actions);
+        let u = match gates {
+            Some(gates) => u * gates,
+            None => u,
+        };
+        let System { lambda, input } = self.system();
+        LinearRollout { lambda, input, u }
     }
 
     /// The same with the gate at every predicted latent: sequential in the horizon, unless there is no gate.
@@ -120,16 +147,10 @@ impl Koopman {
     /// The same with given `gates`, `[B, H, l]` or with ones to broadcast: linear in z_0 and the encoded actions, the
     /// whole horizon in one operation.
     pub fn rollout_shared(&self, z0: Tensor<2>, actions: Tensor<3>, gates: Option<Tensor<3>>) -> Tensor<3> {
-        let [batch, horizon, _] = actions.dims();
-        let system = self.system();
-        let u = self.encode(actions);
-        let (encoded, width) = (u.dims()[2], z0.dims()[1]);
-        let u = match gates {
-            Some(gates) => u * gates,
-            None => u,
-        };
-        let c = u.reshape([batch * horizon, encoded]).matmul(system.input).reshape([batch, horizon, width]);
-        ops::diagonal_recurrence(system.lambda, z0, c, self.unroll)
+        let LinearRollout { lambda, input, u } = self.driven(actions, gates);
+        let ([batch, horizon, encoded], width) = (u.dims(), z0.dims()[1]);
+        let c = u.reshape([batch * horizon, encoded]).matmul(input).reshape([batch, horizon, width]);
+        ops::diagonal_recurrence(lambda, z0, c, self.unroll)
     }
 
     /// f(a): `[B, H, A]` → `[B, H, l]`. It never sees the latent: all steps in one call.
@@ -257,6 +278,25 @@ mod tests {
         let rest = roll(Tensor::zeros([4, 16], &a.device()));
         let free = |z| roll(z) - rest.clone();
         assert!(max_difference(free(z.clone() + w.clone()), free(z) + free(w)) < 1e-5);
+    }
+
+    #[test]
+    fn a_rollout_is_linear_unless_the_gate_sees_predicted_latents() {
+        let (z0, a) = (normal::<2>([5, 16], 3), normal::<3>([5, 7, 3], 4));
+        let along = build(|_| {});
+        let start = build(|c| c.koopman.control.conditioning = Conditioning::Start);
+        let additive = build(|c| c.koopman.control.form = ControlForm::Additive);
+        let fft = build(|c| {
+            c.koopman.control.form = ControlForm::Additive;
+            c.koopman.unroll = Unroll::Fft;
+        });
+        assert!(along.linear(&z0, a.clone()).is_none() && fft.linear(&z0, a.clone()).is_none());
+        for k in [start, additive] {
+            let LinearRollout { lambda, input, u } = k.linear(&z0, a.clone()).unwrap();
+            let c = u.matmul(input.unsqueeze());
+            let z = ops::diagonal_recurrence_reference(lambda, z0.clone(), c);
+            assert!(max_difference(z, k.rollout(z0.clone(), a.clone())) < 1e-5);
+        }
     }
 
     /// The paper's model is linear: superposition holds exactly for the latent part.

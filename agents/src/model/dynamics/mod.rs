@@ -12,6 +12,7 @@ pub use mlp::MlpDynamics;
 
 use crate::config::{Conditioning, DynamicsKind, ModelConfig};
 use crate::inference::Motion;
+use crate::ops::LinearRollout;
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -47,6 +48,14 @@ impl Dynamics {
         match self {
             Self::Koopman(d) => d.diagnostics(),
             Self::Mlp(_) => Vec::new(),
+        }
+    }
+
+    /// The rollout from `z0 [B, D]` with `actions [B, H, A]` as a linear system, where it is one.
+    pub fn linear(&self, z0: &Tensor<2>, actions: Tensor<3>) -> Option<LinearRollout> {
+        match self {
+            Self::Koopman(d) => d.linear(z0, actions),
+            Self::Mlp(_) => None,
         }
     }
 
