@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
-# Trains the runs behind the learning curves of the README and collects them under results/learning/.
+# Trains the runs behind the learning curves of the README and collects them under results/.
 #
-# usage: scripts/learning_curves.sh [PARALLEL]     train what is missing, PARALLEL (default 1) runs at a time; then collect
-#        scripts/learning_curves.sh collect        collect the runs that are finished
+# usage: scripts/learning_curves.sh [small|light] [PARALLEL]    train what is missing, PARALLEL (default 1) runs at a time;
+#                                                              then collect
+#        scripts/learning_curves.sh [small|light] collect       collect the runs that are finished
 #
-# Preset small, one thread each, seeds 1 and 2, Koopman and MLP dynamics; cheetah-run to 60k environment steps and
-# halfcheetah to 50k. After an interruption run it again: finished runs are not repeated, the others go on. On a 2 GHz
-# core a cheetah-run takes about 25 minutes and a halfcheetah 90.
+# One thread each, seeds 1 and 2, Koopman and MLP dynamics; cheetah-run to 60k environment steps and halfcheetah to 50k.
+# Preset small (the default) goes to results/learning/, light to results/light/. After an interruption run it again: finished
+# runs are not repeated, the others go on. On a 2 GHz core a cheetah-run takes about 25 minutes and a halfcheetah 90 at the small
+# preset, 6 and 16 at the light one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release
 program=target/release/td-koopman
+preset=small
+case ${1:-} in small | light) preset=$1 && shift ;; esac
+name=${preset/small/learning}
 
 one() { # env steps dynamics seed
-    "$program" --env "$1" --steps "$2" --dynamics "$3" --seed "$4" --set threads=1 --out "runs/learning/$1/$3/seed$4"
+    "$program" --env "$1" --preset "$preset" --steps "$2" --dynamics "$3" --seed "$4" --set threads=1 \
+        --out "runs/$name/$1/$3/seed$4"
 }
 
 train() { # parallel runs
@@ -42,7 +48,7 @@ collect() {
         for dynamics in koopman mlp; do
             local seeds=()
             for seed in 1 2; do
-                local from=runs/learning/$env/$dynamics/seed$seed to=results/learning/$env/$dynamics/seed$seed
+                local from=runs/$name/$env/$dynamics/seed$seed to=results/$name/$env/$dynamics/seed$seed
                 [ -f "$from/curve.svg" ] || continue # written when a run is finished
                 mkdir -p "$to"
                 cp "$from"/{eval.csv,train.csv,config.toml,provenance.txt} "$to/"
@@ -53,10 +59,10 @@ collect() {
             fi
         done
         if ((${#curves[@]})); then
-            "$program" plot --title "$env, preset small" --out "results/learning/$env/curves.svg" "${curves[@]}"
+            "$program" plot --title "$env, preset $preset" --out "results/$name/$env/curves.svg" "${curves[@]}"
         fi
     done
-    python3 scripts/learning_table.py > results/learning/table.md
+    python3 scripts/learning_table.py "results/$name" > "results/$name/table.md"
 }
 
 if [ "${1:-}" != collect ]; then

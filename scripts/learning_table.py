@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Prints the returns of the runs under results/learning/ as a Markdown table, the seeds beside each other.
+"""Prints the returns of the runs under a folder as a Markdown table, the seeds beside each other.
 
-usage: python3 scripts/learning_table.py > results/learning/table.md
+usage: python3 scripts/learning_table.py results/learning > results/learning/table.md
 """
 
 import csv
+import sys
 from pathlib import Path
 
-LEARNING = Path(__file__).parent.parent / "results" / "learning"
 STEPS = range(10_000, 60_001, 10_000)
 NAMES = {"koopman": "Koopman", "mlp": "MLP"}
 
@@ -29,7 +29,7 @@ def main():
     header = [f"{step // 1000}k" for step in STEPS] + ["best", "CPU s per 1000 decisions"]
     print("| return after env steps | seeds | " + " | ".join(header) + " |")
     print("|---|---|" + "---:|" * len(header))
-    for env in sorted(path for path in LEARNING.iterdir() if path.is_dir()):
+    for env in sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_dir()):
         for dynamics in sorted(path for path in env.iterdir() if path.is_dir()):
             seeds = sorted(dynamics.iterdir())
             columns = zip(*map(numbers, seeds))

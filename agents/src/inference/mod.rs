@@ -20,7 +20,7 @@ use burn::prelude::*;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::sync::OnceLock;
-use tile::Tile;
+use tile::{Sequences, Tile};
 
 /// Fewest and most sequences of a block.
 const BLOCK: [usize; 2] = [24, 96];
@@ -130,7 +130,8 @@ impl Snapshot {
                 let actions =
                     &of(&actions, e, count * sequence)[first * sequence..][..scores.len() * sequence];
                 let tails = &of(&tails, e, count * action_dim)[first * action_dim..];
-                packed.score_tile(z0, actions, tails, gates, &discounts, scores, tile);
+                let sequences = Sequences { actions, tails, gates, discounts: &discounts };
+                packed.score_tile(z0, sequences, scores, tile);
             });
         });
         Tensor::from_data(TensorData::new(scores, [environments, count]), &device)

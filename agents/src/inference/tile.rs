@@ -18,6 +18,19 @@ pub(super) struct Tile {
     q: Vec<f32>,
 }
 
+/// Action sequences of a block and what scores them.
+#[derive(Clone, Copy)]
+pub(super) struct Sequences<'a> {
+    /// `[R, H, A]`
+    pub actions: &'a [f32],
+    /// Policy noise at the last latents: `[R, A]`
+    pub tails: &'a [f32],
+    /// Gates that all share, `[H, l]`
+    pub gates: Option<&'a [f32]>,
+    /// γ^0 … γ^H
+    pub discounts: &'a [f32],
+}
+
 /// The gate of step k out of `gates [H, l]`, if they are shared.
 fn gate_at(gates: Option<&[f32]>, horizon: usize, k: usize) -> Gate<'_> {
     match gates {
@@ -62,26 +75,17 @@ impl Packed {
         }
     }
 
-    /// Discounted returns of `actions [R, H, A]` from `z0 [D]` with policy noise `tails [R, A]`, shared `gates [H, l]` and
-    /// `discounts` γ^0 … γ^H, to `scores [R]`.
-    pub(super) fn score_tile(
-        &self,
-        z0: &[f32],
-        actions: &[f32],
-        tails: &[f32],
-        gates: Option<&[f32]>,
-        discounts: &[f32],
-        scores: &mut [f32],
-        tile: &mut Tile,
-    ) {
+    /// Discounted returns of `sequences` from `z0 [D]`, to `scores [R]`.
+    pub(super) fn score_tile(&self, z0: &[f32], sequences: Sequences, scores: &mut [f32], tile: &mut Tile) {
+        let Sequences { actions, tails, gates, discounts } = sequences;
         let (rows, stride, horizon) = (scores.len(), self.stride(), discounts.len() - 1);
         self.begin(z0, rows, tile);
         scores.fill(0.0);
-        for k in 0..horizon {
+        for (k, discount) in discounts[..horizon].iter().enumerate() {
             self.place(&mut tile.za, actions, horizon, k);
             let rewards = self.reward.forward(&tile.za, stride, rows, &mut tile.buffers.scratch);
             for (score, r) in scores.iter_mut().zip(rewards.numbers.iter()) {
-                *score += discounts[k] * r;
+                *score += discount * r;
             }
             self.motion.step(&mut tile.za, stride, rows, gate_at(gates, horizon, k), &mut tile.buffers);
         }
