@@ -2,7 +2,7 @@
 # Times td-koopman and PyTorch at the same sizes, in turn, and prints the ratios.
 #
 # usage: scripts/bench_compare.sh [small|paper|training] [ROUNDS]       default: small, 5 rounds
-#        small, paper: plans and updates of TD-MPC v1 at the sizes of that preset; with small, ours at `light` too
+#        small, paper: plans and updates of TD-MPC v1 at the sizes of that preset; beside small, ours at `light` too
 #        training: the paper's training-speed protocol
 # needs: PyTorch for $PYTHON (default python3); see scripts/bench_torch.py for a fair peer on AMD processors
 #
@@ -11,9 +11,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-small} rounds=${2:-5} python=${PYTHON:-python3}
 case $what in
-    small | paper)
-        ours=(--preset "${what/small/small,light}" --horizons 5,20)
-        peer=(scripts/bench_torch.py --preset "$what" --horizons 5,20) ;;
+    small)
+        ours=(--preset small,light --horizons 5,20)
+        peer=(scripts/bench_torch.py --preset small --horizons 5,20) ;;
+    paper)
+        ours=(--preset paper --horizons 5,20 --repeats 5)
+        peer=(scripts/bench_torch.py --preset paper --horizons 5,20 --repeats 5) ;;
     training)
         ours=(--training-lengths 10,20,50,100 --repeats 5)
         peer=(scripts/bench_torch_training.py --lengths 10,20,50,100 --repeats 5) ;;
