@@ -52,7 +52,7 @@ pub struct TrainArgs {
     /// Latent dynamics: koopman or mlp
     #[arg(long)]
     pub dynamics: Option<String>,
-    /// Planner: mppi or cem
+    /// Planner: mppi, mppi2, cem, icem, grad, random or policy (see configs/default.toml)
     #[arg(long)]
     pub planner: Option<String>,
     /// Sizes and schedules
@@ -107,7 +107,7 @@ Examples:
   td-koopman bench                                              the default preset, Koopman and MLP
   td-koopman bench --training-lengths 10,20,50,100              with the training-speed protocol of the paper
   td-koopman bench --preset small,light --horizons 5,20         two presets side by side
-  td-koopman bench --preset paper --planners mppi,cem --samples 512,2048 --json bench.json")]
+  td-koopman bench --preset paper --planners mppi,icem,grad --samples 512,2048 --json bench.json")]
 pub struct BenchArgs {
     /// Environment that gives the dimensions
     #[arg(long, default_value = "cheetah-run")]
@@ -118,7 +118,7 @@ pub struct BenchArgs {
     /// Dynamics, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "koopman,mlp")]
     pub dynamics: Vec<String>,
-    /// Planners, comma-separated: mppi, cem
+    /// Planners, comma-separated: mppi, mppi2, cem, icem, grad, random, policy
     #[arg(long, value_delimiter = ',', default_value = "mppi")]
     pub planners: Vec<String>,
     /// Candidates N, comma-separated [default: the preset's]

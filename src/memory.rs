@@ -46,7 +46,7 @@ fn require_within(
         (
             plan_bytes(&agent.planner, actions, environments),
             "planning",
-            "`planner.num_samples`, `planner.horizon` or `planner.iterations`",
+            "`planner.num_samples`, `planner.grad.candidates`, `planner.horizon` or `planner.iterations`",
         ),
         (
             update_bytes(&agent, observations, actions),
@@ -107,6 +107,18 @@ mod tests {
         let config = with(&["planner.num_samples=65536", "planner.horizon.end=20"]).unwrap();
         require_within(2.0 * GIB, Work::Train, &config, 78, 12, 1).unwrap();
         assert!(require_within(2.0 * GIB, Work::Train, &config, 78, 12, 64).is_err(), "64 environments");
+    }
+
+    /// What a planner does not draw does not count.
+    #[test]
+    fn a_planner_is_held_to_the_candidates_it_has() {
+        let allowed = |settings: &[&str]| {
+            require_within(2.0 * GIB, Work::Plan, &with(settings).unwrap(), 17, 6, 1).is_ok()
+        };
+        let many = "planner.num_samples=100000000";
+        assert!(!allowed(&[many, "planner.kind=random"]) && !allowed(&[many, "planner.kind=icem"]));
+        assert!(allowed(&[many, "planner.kind=policy"]) && allowed(&[many, "planner.kind=grad"]));
+        assert!(!allowed(&["planner.grad.candidates=100000000", "planner.kind=grad"]));
     }
 
     /// A run that was trained on a larger machine can be evaluated on a smaller one.

@@ -86,6 +86,8 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
             init_std: 2.0,
             horizon: LinearSchedule { start: 5.0, end: 5.0, decisions: 0 },
             min_std: LinearSchedule { start: 0.05, end: 0.05, decisions: 0 },
+            icem: IcemConfig { noise_beta: 2.0, keep_fraction: 0.3, decay: 1.25 },
+            grad: GradConfig { candidates: 4, steps: 3, step_size: 0.1 },
         },
     }
 }

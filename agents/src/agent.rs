@@ -2,7 +2,7 @@
 
 use crate::config::AgentConfig;
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
-use crate::planner::{self, Mode, Noise, Plan, Proposals};
+use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm};
 use crate::replay::Batch;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -34,9 +34,9 @@ pub struct Decision {
     pub action: Vec<f32>,
     /// Warm start of the next decision.
     pub plan: Plan,
-    /// Mean score of the last elites.
+    /// Mean score of the last elites, or the score of what is executed.
     pub elite_score: f32,
-    /// Share of the last elites that the policy proposed.
+    /// Share of those that the policy proposed.
     pub policy_elites: f32,
     /// Candidates whose score was infinite or not a number; they are ranked last.
     pub bad_scores: u64,
@@ -76,41 +76,56 @@ impl Agent {
         let (e, a, h) = (plans.len(), self.action_dim, schedule.horizon);
         let (planner, learner) = (&self.config.planner, &self.config.learner);
         let noise = Noise::draw(planner, learner.policy_std, h, a, mode, noise, &self.device);
-        let warm: Vec<f32> = plans.iter().flat_map(|p| p.shifted(h, a)).collect();
+        let warm = Warm::new(planner, plans, h, a, &self.device);
         let networks = self.learner.online();
         let z = networks.world().encode(self.upload(observations, [e, self.observation_dim]));
-        let score =
-            |actions, tails, gates| networks.score(z.clone(), actions, tails, gates, learner.discount);
-        let proposals = noise.policy().map(|(steps, tails)| {
-            let actions = networks.propose(z.clone(), steps);
-            // few enough to go their own way
-            let scores = score(actions.clone(), tails, None);
-            Proposals { actions, scores }
-        });
-        let warm = self.upload(&warm, [e, h, a]);
         let conditioning = self.config.model.koopman.control.while_planning();
-        let outcome =
-            planner::plan(planner, schedule.min_std, warm, proposals, &noise, |candidates, iteration| {
-                let gates = networks.gates(conditioning, z.clone(), candidates.mean);
-                score(candidates.actions, noise.tails(iteration), gates)
-            });
+        let (start, proposing) = (warm.mean.clone(), noise.policy());
+        let proposals = proposing.clone().map(|(steps, _)| networks.propose(z.clone(), steps));
+        let score = |candidates| {
+            let (actions, tails, gates) = match candidates {
+                // few enough to go their own way
+                Candidates::Proposed(actions) => {
+                    let (_, tails) = proposing.clone().expect("proposals come from their noise");
+                    (actions, tails, None)
+                }
+                Candidates::Planned { actions, mean, iteration } => {
+                    (actions, noise.tails(iteration), networks.gates(conditioning, z.clone(), mean))
+                }
+            };
+            networks.score(z.clone(), actions, tails, gates, learner.discount)
+        };
+        let gradient = |actions| {
+            let gates = networks.gates(conditioning, z.clone(), start.clone());
+            self.learner.score_gradient(z.clone(), actions, noise.tails(0), gates)
+        };
+        let outcome = planner::plan(planner, schedule.min_std, warm, proposals, &noise, score, gradient);
         self.read(outcome)
     }
 
     /// One read from the device for everything a decision returns.
     fn read(&self, outcome: planner::Outcome) -> Vec<Decision> {
         let [e, h, a] = outcome.mean.dims();
-        let read = Transaction::default()
+        let mut read = Transaction::default()
             .register(outcome.action)
             .register(outcome.mean)
             .register(outcome.elite_score)
             .register(outcome.policy_elites)
-            .register(outcome.bad_scores)
-            .execute();
-        let read: Vec<Vec<f32>> = read.into_iter().map(|d| d.try_to_vec().expect("plans are f32")).collect();
+            .register(outcome.bad_scores);
+        let kept = outcome.kept.as_ref().map_or(0, |kept| kept.dims()[1]);
+        if let Some(kept) = outcome.kept {
+            read = read.register(kept);
+        }
+        let read = read.execute().into_iter();
+        let read: Vec<Vec<f32>> = read.map(|d| d.try_to_vec().expect("plans are f32")).collect();
+        let part = |which: usize, i: usize, size: usize| read[which][i * size..][..size].to_vec();
+        let plan = |i: usize| match kept {
+            0 => Plan::new(part(1, i, h * a)),
+            kept => Plan::new(part(1, i, h * a)).with_elites(part(5, i, kept * h * a)),
+        };
         let decision = |i: usize| Decision {
-            action: read[0][i * a..][..a].to_vec(),
-            plan: Plan::new(read[1][i * h * a..][..h * a].to_vec()),
+            action: part(0, i, a),
+            plan: plan(i),
             elite_score: read[2][i],
             policy_elites: read[3][i],
             bad_scores: read[4][i] as u64,
@@ -167,7 +182,7 @@ mod tests {
     #[test]
     fn every_horizon_dynamics_and_planner_decides_within_bounds() {
         for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
-            for kind in [PlannerKind::Mppi, PlannerKind::Cem] {
+            for kind in PlannerKind::ALL {
                 for horizon in [1, 2, 5] {
                     let agent = agent(|c| (c.model.dynamics, c.planner.kind) = (dynamics, kind));
                     let schedule = Schedule { horizon, min_std: 0.5 };
@@ -175,6 +190,7 @@ mod tests {
                     // TD-MPC v1 stored actions outside the bounds (tdmpc#3)
                     assert!(d[0].action.len() == 2 && d[0].action.iter().all(|a| a.abs() <= 1.0));
                     assert_eq!(d[0].plan.shifted(horizon, 2).len(), horizon * 2);
+                    assert_eq!(d[0].bad_scores, 0, "{dynamics:?} {kind:?} {horizon}");
                 }
             }
         }
@@ -184,33 +200,70 @@ mod tests {
     /// must not depend on who else is in the batch.
     #[test]
     fn the_plan_of_an_environment_does_not_depend_on_the_batch() {
-        let agent = agent(|_| {});
-        let schedule = Schedule { horizon: 3, min_std: 0.1 };
-        let observations: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
-        let plans: Vec<Plan> = (0..3).map(|i| Plan::new(vec![0.1 * i as f32; 6])).collect();
-        let together = agent.act(&observations, &plans, schedule, Mode::Explore, &mut streams(3));
-        for i in 0..3 {
-            let noise = &mut streams(3)[i..=i];
-            let alone =
-                &agent.act(&observations[4 * i..][..4], &plans[i..=i], schedule, Mode::Explore, noise)[0];
-            for (a, b) in alone.action.iter().zip(&together[i].action) {
-                assert!((a - b).abs() < 1e-5, "environment {i}");
+        for kind in PlannerKind::ALL {
+            let agent = agent(|c| c.planner.kind = kind);
+            let schedule = Schedule { horizon: 3, min_std: 0.1 };
+            let observations: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
+            // the first has just been reset, the others have elites where the planner keeps some
+            let elites = |i: usize| (0..12).map(|j| ((i + j) as f32).cos()).collect();
+            let warm = |i: usize| Plan::new(vec![0.1 * i as f32; 6]).with_elites(elites(i));
+            let plans = [Plan::cold(), warm(1), warm(2)];
+            let together = agent.act(&observations, &plans, schedule, Mode::Explore, &mut streams(3));
+            for i in 0..3 {
+                let noise = &mut streams(3)[i..=i];
+                let alone =
+                    &agent.act(&observations[4 * i..][..4], &plans[i..=i], schedule, Mode::Explore, noise)[0];
+                for (a, b) in alone.action.iter().zip(&together[i].action) {
+                    assert!((a - b).abs() < 1e-5, "{kind:?}, environment {i}");
+                }
             }
         }
     }
 
     #[test]
     fn exploiting_adds_no_noise_and_draws_as_much_of_the_stream() {
-        let agent = agent(|_| {});
-        let schedule = Schedule { horizon: 2, min_std: 0.5 };
-        let act = |mode| {
-            let mut noise = streams(1);
-            let d = agent.act(&[0.1; 4], &[Plan::cold()], schedule, mode, &mut noise).remove(0);
-            (d, noise[0].seed())
+        for kind in PlannerKind::ALL {
+            let agent = agent(|c| c.planner.kind = kind);
+            let schedule = Schedule { horizon: 2, min_std: 0.5 };
+            let act = |mode| {
+                let mut noise = streams(1);
+                let d = agent.act(&[0.1; 4], &[Plan::cold()], schedule, mode, &mut noise).remove(0);
+                (d, noise[0].seed())
+            };
+            let (explored, exploited) = (act(Mode::Explore), act(Mode::Exploit));
+            // the policy's own noise is in its sequence, which is its plan
+            assert_eq!(explored.0.plan == exploited.0.plan, kind != PlannerKind::Policy, "{kind:?}");
+            assert_ne!(explored.0.action, exploited.0.action, "{kind:?}");
+            assert_eq!(explored.1, exploited.1, "{kind:?}");
+        }
+    }
+
+    /// Elites travel in the caller's plan, and nowhere else.
+    #[test]
+    fn kept_elites_change_the_next_decision() {
+        let agent = agent(|c| c.planner.kind = PlannerKind::Icem);
+        let schedule = Schedule { horizon: 2, min_std: 0.1 };
+        let act = |plan: &Plan| {
+            let plans = std::slice::from_ref(plan);
+            agent.act(&[0.2; 4], plans, schedule, Mode::Exploit, &mut streams(1)).remove(0)
         };
-        let (explored, exploited) = (act(Mode::Explore), act(Mode::Exploit));
-        assert_eq!(explored.0.plan, exploited.0.plan);
-        assert_ne!(explored.0.action, exploited.0.action);
-        assert_eq!(explored.1, exploited.1);
+        let first = act(&Plan::cold());
+        assert_eq!(first.plan.shifted_elites(2, 2).count(), 2, "0.3 of eight");
+        assert_eq!(first, act(&Plan::cold()));
+        let without = Plan::new(first.plan.shifted(2, 2));
+        let with = without.clone().with_elites(vec![0.9; 8]);
+        assert_ne!(act(&with).plan, act(&without).plan);
+    }
+
+    /// What the policy says is what is done, without a look at `num_samples`.
+    #[test]
+    fn the_policy_alone_acts_as_the_policy() {
+        let agent = agent(|c| c.planner.kind = PlannerKind::Policy);
+        let schedule = Schedule { horizon: 3, min_std: 0.5 };
+        let decision = &agent.act(&[0.3; 4], &[Plan::cold()], schedule, Mode::Exploit, &mut streams(1))[0];
+        let world = agent.learner.online().world();
+        let z = world.encode(agent.upload(&[0.3; 4], [1, 4]));
+        let action = crate::test_support::values(world.act(z, Tensor::zeros([1, 2], &agent.device)));
+        assert!(decision.action.iter().zip(&action).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 }

@@ -3,6 +3,7 @@
 //! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
 
 use crate::config::{AgentConfig, Conditioning, ControlForm, DynamicsKind, ModelConfig, PlannerConfig};
+use crate::planner::Budget;
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -66,8 +67,8 @@ pub fn plan_flops(
     environments: usize,
 ) -> f64 {
     let r = Rows::new(&config.model, observations, actions);
-    let planner = &config.planner;
-    let (n, p, h) = (planner.num_samples as f64, planner.policy_sequences() as f64, horizon as f64);
+    let budget = Budget::new(&config.planner);
+    let (p, h) = (budget.proposed as f64, horizon as f64);
     // shared gates are computed for one row an iteration: not counted
     let gates = match config.model.koopman.control.while_planning() {
         Conditioning::Along => r.gate,
@@ -75,8 +76,8 @@ pub fn plan_flops(
     };
     let score = h * (r.step + gates + r.action + r.reward) + r.policy + r.critics;
     let proposals = p * (h * r.policy + (h - 1.0) * (r.step + r.gate + r.action));
-    // proposals are scored once, samples in every iteration
-    let rows = n * planner.iterations as f64 + p;
+    // a gradient is a score, and one product of the same size backward: to the actions, not to the weights
+    let rows = (budget.scores() + 2 * budget.gradients) as f64;
     2.0 * environments as f64 * (r.encoder + proposals + rows * score)
 }
 
@@ -109,9 +110,10 @@ pub fn model_bytes(model: &ModelConfig, observations: usize, actions: usize) -> 
 
 /// Bytes that a plan for `environments` environments takes at least: its noise, drawn beforehand.
 pub fn plan_bytes(planner: &PlannerConfig, actions: usize, environments: usize) -> f64 {
-    let horizon = planner.horizon.start.max(planner.horizon.end);
-    let rows = environments as f64 * planner.num_samples as f64 * planner.iterations as f64;
-    4.0 * rows * (horizon + 1.0) * actions as f64
+    let (budget, horizon) = (Budget::new(planner), planner.horizon.start.max(planner.horizon.end));
+    let sequences = (budget.sampled.iter().sum::<usize>() + budget.proposed) as f64;
+    let tails = (budget.scored.iter().sum::<usize>() + budget.proposed) as f64;
+    4.0 * environments as f64 * (sequences * horizon + tails) * actions as f64
 }
 
 /// Bytes that an update takes at least: its batch, and both hidden layers of reward and critics.
@@ -148,7 +150,7 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::tiny;
+    use crate::config::{PlannerKind, tests::tiny};
 
     /// (1.2155·H + 1.747) MFLOP per candidate and iteration at TD-MPC v1's sizes, counted by hand from its layers.
     #[test]
@@ -164,6 +166,29 @@ mod tests {
             assert!((counted / expected - 1.0).abs() < 1e-3, "{counted} instead of {expected}");
             assert_eq!(plan_flops(&config, 17, 6, horizon, 3), 3.0 * counted);
         }
+    }
+
+    /// Each planner against TD-MPC's in units of scored sequences, whose count is known from its budget.
+    #[test]
+    fn planners_cost_what_they_score_and_differentiate() {
+        let flops = |kind| {
+            let mut config = tiny(DynamicsKind::Mlp);
+            let planner = &mut config.planner;
+            (planner.kind, planner.num_samples, planner.iterations) = (kind, 4000, 6);
+            (planner.policy_fraction, planner.num_elites) = (0.0, 10);
+            (planner.icem.decay, planner.icem.keep_fraction) = (2.0, 0.0);
+            plan_flops(&config, 17, 6, 5, 1)
+        };
+        let relative = |kind| flops(kind) / flops(PlannerKind::Mppi);
+        assert_eq!(relative(PlannerKind::Cem), 1.0);
+        assert_eq!(relative(PlannerKind::Mppi2), 1.0);
+        assert!((relative(PlannerKind::Random) - 1.0 / 6.0).abs() < 1e-3);
+        // 1 + 1/2 + … + 1/32 of six
+        assert!((relative(PlannerKind::Icem) - 63.0 / 32.0 / 6.0).abs() < 1e-3);
+        // three candidates, two gradients of twice the price and a last score; and the policy's two sequences
+        let grad = relative(PlannerKind::Grad) * 24_000.0;
+        assert!((15.0..18.0).contains(&grad), "{grad}");
+        assert!(relative(PlannerKind::Policy) < relative(PlannerKind::Grad));
     }
 
     /// By hand: (56·512 + 512² + 512·50) multiply-adds a step of TD-MPC v1's MLP, six FLOP each in training.

@@ -46,10 +46,11 @@ pub struct Subjects {
 }
 
 impl Subjects {
-    fn samples(&self, grid: &Grid) -> Vec<usize> {
-        match (&grid.samples[..], self.planners.first()) {
-            ([], Some(config)) => vec![config.planner.num_samples],
-            (given, _) => given.to_vec(),
+    /// Numbers of candidates to time one of them with.
+    fn samples(config: &RunConfig, grid: &Grid) -> Vec<usize> {
+        match (&grid.samples[..], config.planner.kind.samples()) {
+            ([], _) | (_, false) => vec![config.planner.num_samples],
+            (given, true) => given.to_vec(),
         }
     }
 
@@ -59,7 +60,7 @@ impl Subjects {
         for config in &self.planners {
             let task = Task::open(&config.env, config.train.action_repeat)?;
             let mut config = config.clone();
-            config.planner.num_samples = largest(&self.samples(grid));
+            config.planner.num_samples = largest(&Self::samples(&config, grid));
             config.learner.horizon = largest(&grid.horizons);
             config.planner.horizon.end = config.learner.horizon as f64;
             let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
@@ -71,7 +72,8 @@ impl Subjects {
 
     /// Rows of the table.
     fn cells(&self, grid: &Grid) -> usize {
-        (self.planners.len() * self.samples(grid).len() * grid.environments.len() + 1) * grid.horizons.len()
+        let plans: usize = self.planners.iter().map(|config| Self::samples(config, grid).len()).sum();
+        (plans * grid.environments.len() + 1) * grid.horizons.len()
     }
 }
 
@@ -99,7 +101,7 @@ pub fn bench(grid: &Grid) -> Result<Report> {
             for &horizon in grid.horizons.iter().filter(|_| i == 0) {
                 add(subject.update(horizon)?);
             }
-            for &samples in &subjects.samples(grid) {
+            for &samples in &Subjects::samples(config, grid) {
                 for &environments in &grid.environments {
                     for &horizon in &grid.horizons {
                         add(subject.plan(samples, horizon, environments));
@@ -237,7 +239,8 @@ mod tests {
                 ];
                 with(&settings).unwrap()
             };
-            let planners = ["planner.kind=mppi", "planner.kind=cem"].map(config).to_vec();
+            let planners =
+                ["mppi", "cem", "policy"].map(|kind| config(&format!("planner.kind={kind}"))).to_vec();
             Subjects { name: dynamics.clone(), planners }
         };
         let grid = Grid {
@@ -249,10 +252,12 @@ mod tests {
             repeats: 2,
         };
         let report = bench(&grid).unwrap();
-        assert_eq!(report.rows.len(), 1 + 2 * (2 + 2 * 8) + 3);
+        // the policy alone has no candidates to vary
+        assert_eq!(report.rows.len(), 1 + 2 * (2 + 2 * 8 + 4) + 3);
         let table = report.table();
         assert!(
             table.contains("plan cem")
+                && table.contains("plan policy")
                 && table.contains("E 2 N 64 H 3")
                 && table.contains("koopman light")
                 && table.contains("Pendulum-v1"),

@@ -7,11 +7,11 @@ use std::path::Path;
 /// One timing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// `plan` (by MPPI), `plan cem`, `update`, `training` or `env step`.
+    /// `plan` (by MPPI), `plan cem` and so on, `update`, `training` or `env step`.
     pub what: String,
     /// Which dynamics or environment.
     pub of: String,
-    /// E, N and H of plans; batch and H of updates.
+    /// E, N (of planners that sample) and H of plans; batch and H of updates.
     pub size: String,
     /// Median CPU milliseconds of the process.
     pub cpu_ms: f64,
@@ -50,7 +50,7 @@ impl Report {
                 self.program, self.device, self.threads, self.gflops
             ),
             format!(
-                "{:<9} {:<16} {:<20} {:>10} {:>18} {:>10} {:>8} {:>6}",
+                "{:<11} {:<16} {:<20} {:>10} {:>18} {:>10} {:>8} {:>6}",
                 "what", "of", "size", "CPU ms", "(min–max)", "wall ms", "GFLOP", "floor"
             ),
         ];
@@ -58,7 +58,7 @@ impl Report {
             let [low, high] = r.cpu_ms_range;
             let optional = |x: Option<String>| x.unwrap_or_default();
             format!(
-                "{:<9} {:<16} {:<20} {:>10.3} {:>18} {:>10.3} {:>8} {:>6}",
+                "{:<11} {:<16} {:<20} {:>10.3} {:>18} {:>10.3} {:>8} {:>6}",
                 r.what,
                 r.of,
                 r.size,

@@ -72,12 +72,17 @@ impl<'a> Subject<'a> {
         let mut plans = vec![Plan::cold(); environments];
         let schedule = Schedule { horizon, min_std: config.planner.min_std.end };
         let flops = plan_flops(&config, self.observations, self.actions, horizon, environments);
-        let size = format!("E {environments} N {samples} H {horizon}");
-        let what = match config.planner.kind {
-            PlannerKind::Mppi => "plan",
-            PlannerKind::Cem => "plan cem",
+        let kind = config.planner.kind;
+        let size = if kind.samples() {
+            format!("E {environments} N {samples} H {horizon}")
+        } else {
+            format!("E {environments} H {horizon}")
         };
-        self.meter.row(what, self.name, size, flops, || {
+        let what = match kind {
+            PlannerKind::Mppi => "plan".to_owned(),
+            other => format!("plan {}", other.name()),
+        };
+        self.meter.row(&what, self.name, size, flops, || {
             let decisions = agent.act(&observations, &plans, schedule, Mode::Explore, &mut noise);
             plans = decisions.into_iter().map(|d| d.plan).collect();
         })

@@ -6,9 +6,9 @@ pub use layers::{Layer, resolve};
 
 use serde::{Deserialize, Serialize};
 use td_koopman_agents::config::{
-    AgentConfig, Conditioning, DynamicsKind, LearnerConfig, ModelConfig, PlannerConfig, PlannerKind,
-    ReplayConfig,
+    AgentConfig, Conditioning, DynamicsKind, LearnerConfig, ModelConfig, PlannerConfig, ReplayConfig,
 };
+use td_koopman_agents::planner::Budget;
 use thiserror::Error;
 
 /// The defaults: every key there is.
@@ -155,6 +155,7 @@ impl RunConfig {
             ("planner.num_samples", self.planner.num_samples as u64),
             ("planner.num_elites", self.planner.num_elites as u64),
             ("planner.iterations", self.planner.iterations as u64),
+            ("planner.grad.steps", self.planner.grad.steps as u64),
         ];
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
@@ -179,6 +180,8 @@ impl RunConfig {
             ("planner.temperature", self.planner.temperature),
             ("planner.min_std.start", self.planner.min_std.start),
             ("planner.min_std.end", self.planner.min_std.end),
+            ("planner.icem.noise_beta", self.planner.icem.noise_beta),
+            ("planner.grad.step_size", self.planner.grad.step_size),
         ];
         for (key, value) in not_negative {
             require(value >= 0.0 && value.is_finite(), key, value, "must be a number of at least 0")?;
@@ -188,6 +191,7 @@ impl RunConfig {
             ("learner.rho", self.learner.rho),
             ("learner.target_rate", self.learner.target_rate),
             ("planner.momentum", self.planner.momentum),
+            ("planner.icem.keep_fraction", self.planner.icem.keep_fraction),
         ];
         for (key, value) in shares {
             require((0.0..=1.0).contains(&value), key, value, "must lie between 0 and 1")?;
@@ -206,11 +210,29 @@ impl RunConfig {
             require((1.0..=1e4).contains(h), key, h, "must lie between 1 and 10000")?;
         }
         self.validate_koopman()?;
-        let candidates = self.planner.num_samples + self.planner.policy_sequences();
+        self.validate_population()
+    }
+
+    /// Whether there is something to sample, and enough to select from.
+    fn validate_population(&self) -> Result<(), ConfigError> {
+        let (planner, budget) = (&self.planner, Budget::new(&self.planner));
         require(
-            self.planner.num_elites <= candidates,
+            planner.icem.decay >= 1.0 && planner.icem.decay.is_finite(),
+            "planner.icem.decay",
+            planner.icem.decay,
+            "must be a number of at least 1: iterations sample that much less than the one before",
+        )?;
+        require(
+            !budget.sampled.contains(&0),
+            "planner.policy_fraction",
+            planner.policy_fraction,
+            "must leave something to sample: with `mppi2` the policy's sequences are among `num_samples`",
+        )?;
+        let candidates = budget.candidates();
+        require(
+            !planner.kind.refits() || planner.num_elites <= candidates,
             "planner.num_elites",
-            self.planner.num_elites,
+            planner.num_elites,
             &format!("must not exceed the {candidates} candidates of an iteration"),
         )
     }
@@ -258,10 +280,7 @@ impl RunConfig {
 
     /// A short name of the planner.
     pub fn planner_name(&self) -> &'static str {
-        match self.planner.kind {
-            PlannerKind::Mppi => "mppi",
-            PlannerKind::Cem => "cem",
-        }
+        self.planner.kind.name()
     }
 }
 
@@ -272,6 +291,7 @@ fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str) ->
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use td_koopman_agents::config::PlannerKind;
 
     /// The defaults with some keys set.
     pub(crate) fn with(settings: &[&str]) -> Result<RunConfig, ConfigError> {
@@ -285,6 +305,24 @@ pub(crate) mod tests {
             let config = resolve(&preset.layers()).unwrap();
             assert_eq!(RunConfig::from_toml(&config.to_toml(), "saved").unwrap(), config);
         }
+    }
+
+    #[test]
+    fn every_planner_is_chosen_by_its_name() {
+        for kind in PlannerKind::ALL {
+            let config = with(&[&format!("planner.kind={}", kind.name())]).unwrap();
+            assert_eq!((config.planner.kind, config.planner_name()), (kind, kind.name()));
+        }
+    }
+
+    /// The key tables of single planners came later than the first runs.
+    #[test]
+    fn a_run_saved_before_there_were_other_planners_still_loads() {
+        let config = with(&[]).unwrap();
+        let mut saved: toml::Table = config.to_toml().parse().unwrap();
+        let planner = saved["planner"].as_table_mut().unwrap();
+        assert!(planner.remove("icem").is_some() && planner.remove("grad").is_some());
+        assert_eq!(RunConfig::from_toml(&saved.to_string(), "saved").unwrap(), config);
     }
 
     #[test]
@@ -316,11 +354,19 @@ pub(crate) mod tests {
             ("learner.learning_rate=nan", "number"),
             ("model.koopman.eigenvalues.dt_range=[1e-2, 1e-3]", "ascending"),
             ("model.koopman.control.conditioning=nominal", "plan_conditioning"),
+            ("planner.icem.noise_beta=-1", "at least 0"),
+            ("planner.icem.keep_fraction=1.5", "between 0 and 1"),
+            ("planner.icem.decay=0.5", "at least 1"),
+            ("planner.grad.steps=0", "at least 1"),
+            ("planner.grad.step_size=inf", "number"),
         ] {
             let error = with(&[setting]).unwrap_err().to_string();
             let key = setting.split('=').next().unwrap();
             assert!(error.contains(key) && error.contains(rule), "{setting}: {error}");
         }
         assert!(with(&["model.latent_dim=51", "model.dynamics=mlp"]).is_ok());
+        let error = with(&["planner.kind=mppi2", "planner.policy_fraction=1"]).unwrap_err().to_string();
+        assert!(error.contains("policy_fraction") && error.contains("something to sample"), "{error}");
+        assert!(with(&["planner.kind=policy", "planner.num_elites=500"]).is_ok(), "it has no elites");
     }
 }

@@ -110,6 +110,29 @@ impl Learner {
         &self.online
     }
 
+    /// Returns of action sequences as [`World::score`] has them, and their gradients with respect to the actions; the
+    /// networks stay.
+    ///
+    /// # Shapes
+    /// - `z0`: `[E, D]`, `actions`: `[E, N, H, A]`, `tail_noise`: `[E, N, A]`, `gates`: `[E, H, l]`, all without
+    ///   gradients; results `[E, N]` and `[E, N, H, A]`.
+    pub fn score_gradient(
+        &self,
+        z0: Tensor<2>,
+        actions: Tensor<4>,
+        tail_noise: Tensor<3>,
+        gates: Option<Tensor<3>>,
+    ) -> (Tensor<2>, Tensor<4>) {
+        let world = self.world.clone().no_grad();
+        let actions = Tensor::from_inner(actions).require_grad();
+        let (z0, tail_noise) = (Tensor::from_inner(z0), Tensor::from_inner(tail_noise));
+        let gates = gates.map(Tensor::from_inner);
+        let scores = world.score(z0, actions.clone(), tail_noise, gates, self.config.discount);
+        // sequences do not see each other: the gradient of the sum is that of every one
+        let gradients = scores.clone().sum().backward();
+        (scores.inner(), actions.grad(&gradients).expect("scores depend on actions"))
+    }
+
     /// Updates done.
     pub fn updates(&self) -> u64 {
         self.updates

@@ -1,16 +1,22 @@
 //! The second seam: planners. Pure functions of a scoring function, a warm start, noise drawn beforehand and
 //! settings; they see candidates and scores, never networks, environments or replay.
 
+mod budget;
+mod colored;
+mod grad;
+mod icem;
+mod mppi;
 mod noise;
 mod plan;
 mod refit;
+mod shooting;
 
+pub use budget::Budget;
 pub use noise::Noise;
-pub use plan::Plan;
+pub use plan::{Plan, Warm};
 
-use crate::config::PlannerConfig;
+use crate::config::{PlannerConfig, PlannerKind};
 use burn::prelude::*;
-use refit::{Elites, not_finite};
 
 /// Whether a decision explores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +27,29 @@ pub enum Mode {
     Exploit,
 }
 
-/// Sequences offered by the policy, with their scores.
-#[derive(Clone, Debug)]
-pub struct Proposals {
-    /// `[E, P, H, A]`
-    pub actions: Tensor<4>,
-    /// `[E, P]`
-    pub scores: Tensor<2>,
-}
-
 /// What is to be scored.
 #[derive(Clone, Debug)]
-pub struct Candidates {
+pub enum Candidates {
+    /// Sequences offered by the policy: `[E, P, H, A]`.
+    Proposed(Tensor<4>),
+    /// Sequences of one iteration.
+    Planned {
+        /// `[E, N, H, A]`
+        actions: Tensor<4>,
+        /// Mean of the distribution they were drawn from: `[E, H, A]`.
+        mean: Tensor<3>,
+        /// From 0; says which noise is theirs.
+        iteration: usize,
+    },
+}
+
+impl Candidates {
     /// `[E, N, H, A]`
-    pub actions: Tensor<4>,
-    /// Mean of the distribution they were drawn from: `[E, H, A]`.
-    pub mean: Tensor<3>,
+    pub fn actions(self) -> Tensor<4> {
+        match self {
+            Self::Proposed(actions) | Self::Planned { actions, .. } => actions,
+        }
+    }
 }
 
 /// What planning decided.
@@ -44,73 +57,69 @@ pub struct Candidates {
 pub struct Outcome {
     /// First action, inside ±1: `[E, A]`.
     pub action: Tensor<2>,
-    /// Mean of the final distribution: `[E, H, A]`.
+    /// Mean of the final distribution, or the sequence executed by planners without one: `[E, H, A]`.
     pub mean: Tensor<3>,
-    /// Its standard deviation: `[E, H, A]`.
+    /// Standard deviation with which that is explored: `[E, H, A]`.
     pub std: Tensor<3>,
-    /// Mean score of the last elites: `[E]`.
+    /// Elites for the next decision to start with, best first, from planners that keep some: `[E, S, H, A]`.
+    pub kept: Option<Tensor<4>>,
+    /// Mean score of the last elites, or of the sequence executed by planners without any: `[E]`.
     pub elite_score: Tensor<1>,
-    /// Share of the last elites that the policy proposed: `[E]`.
+    /// Share of those that the policy proposed: `[E]`.
     pub policy_elites: Tensor<1>,
     /// Scores that were infinite or not a number, over all iterations: `[E]`. They are ranked last.
     pub bad_scores: Tensor<1>,
 }
 
-/// Plans for E environments at once by iterated sampling, scoring and refitting.
-///
-/// With `config.kind = mppi` this is TD-MPC v1's planner (Hansen et al. 2022, algorithm 1): elites weighted by
-/// softmax(temperature·score), mean with momentum, std bounded below, one elite drawn by its weight. With `cem`
-/// elites count equally and the mean is executed.
+/// Plans for E environments at once, as `config.kind` says.
 ///
 /// # Shapes
-/// - `warm`: `[E, H, A]`, the mean to start from; `score`: maps candidates and the iteration to scores `[E, N]`.
+/// - `proposals`: `[E, P, H, A]`, for the P of [`Budget::proposed`]; `score`: maps candidates to scores `[E, N]`;
+///   `gradient`: maps sequences `[E, N, H, A]` to their scores `[E, N]` and the scores' gradients `[E, N, H, A]`.
+///
+/// # Panics
+/// If there are no `proposals` for the planner that follows the policy.
 pub fn plan(
     config: &PlannerConfig,
     min_std: f64,
-    warm: Tensor<3>,
-    proposals: Option<Proposals>,
+    warm: Warm,
+    proposals: Option<Tensor<4>>,
     noise: &Noise,
-    score: impl Fn(Candidates, usize) -> Tensor<2>,
+    score: impl Fn(Candidates) -> Tensor<2>,
+    gradient: impl Fn(Tensor<4>) -> (Tensor<2>, Tensor<4>),
 ) -> Outcome {
-    let [environments, horizon, action_dim] = warm.dims();
-    debug_assert_eq!(noise.horizon(), horizon);
-    let max_std = config.init_std.max(min_std);
-    let mut mean = warm;
-    let mut std = Tensor::full(mean.dims(), max_std, &mean.device());
-    let mut elites = None;
-    let bad = |scores: &Tensor<2>| not_finite(scores.clone()).float().sum_dim(1).squeeze_dim::<1>(1);
-    let mut bad_scores = match &proposals {
-        Some(proposals) => bad(&proposals.scores),
-        None => Tensor::zeros([environments], &mean.device()),
-    };
-    for iteration in 0..config.iterations {
-        let spread = std.clone().unsqueeze_dim::<4>(1) * noise.samples(iteration);
-        let mut candidates = (mean.clone().unsqueeze_dim::<4>(1) + spread).clamp(-1.0, 1.0);
-        let mut scores = score(Candidates { actions: candidates.clone(), mean: mean.clone() }, iteration);
-        bad_scores = bad_scores + bad(&scores);
-        if let Some(p) = &proposals {
-            candidates = Tensor::cat(vec![candidates, p.actions.clone()], 1);
-            scores = Tensor::cat(vec![scores, p.scores.clone()], 1);
+    debug_assert_eq!(noise.horizon(), warm.mean.dims()[1]);
+    match config.kind {
+        PlannerKind::Mppi | PlannerKind::Mppi2 | PlannerKind::Cem => {
+            mppi::plan(config, min_std, warm.mean, proposals, noise, score)
         }
-        let best = Elites::select(config, candidates, scores);
-        let (next_mean, next_std) = best.moments();
-        mean = mean * config.momentum + next_mean * (1.0 - config.momentum);
-        std = next_std.clamp(min_std, max_std);
-        elites = Some(best);
+        PlannerKind::Icem => icem::plan(config, min_std, warm, proposals, noise, score),
+        PlannerKind::Random => shooting::random(min_std, warm.mean, noise, score),
+        PlannerKind::Policy => shooting::policy(
+            proposals.expect("the policy's sequence, of which it executes the first action"),
+            score,
+        ),
+        PlannerKind::Grad => grad::plan(config, min_std, warm.mean, proposals, noise, score, gradient),
     }
-    let elites = elites.expect("at least one iteration, checked by the configuration");
-    let first = |t: &Tensor<3>| t.clone().narrow(1, 0, 1).reshape([environments, action_dim]);
-    let chosen = elites.choose(config, noise.gumbel(), || first(&mean));
+}
+
+/// clamp(mean + std·ε, ±1): `mean` and `std` `[E, H, A]`, `noise` ε `[E, N, H, A]` → `[E, N, H, A]`.
+fn sample(mean: &Tensor<3>, std: &Tensor<3>, noise: Tensor<4>) -> Tensor<4> {
+    let spread = std.clone().unsqueeze_dim::<4>(1) * noise;
+    (mean.clone().unsqueeze_dim::<4>(1) + spread).clamp(-1.0, 1.0)
+}
+
+/// First step of `[E, H, A]`: `[E, A]`.
+fn first(sequence: &Tensor<3>) -> Tensor<2> {
+    let [environments, _, action_dim] = sequence.dims();
+    sequence.clone().narrow(1, 0, 1).reshape([environments, action_dim])
+}
+
+/// The action executed for `chosen [E, A]`: exploring adds the first step of `std [E, H, A]` as noise.
+fn execute(chosen: Tensor<2>, std: &Tensor<3>, noise: &Noise) -> Tensor<2> {
     let action = match noise.exploration() {
-        Some(noise) => chosen + first(&std) * noise,
+        Some(noise) => chosen + first(std) * noise,
         None => chosen,
     };
-    Outcome {
-        action: action.clamp(-1.0, 1.0),
-        elite_score: elites.mean_score(),
-        policy_elites: elites.share_from(config.num_samples),
-        bad_scores,
-        mean,
-        std,
-    }
+    action.clamp(-1.0, 1.0)
 }

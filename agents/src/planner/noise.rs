@@ -1,7 +1,9 @@
 //! All random numbers of one plan, drawn on the host before the loop and uploaded once.
 
-use super::Mode;
-use crate::config::PlannerConfig;
+use super::colored::ColoredNoise;
+use super::plan::upload;
+use super::{Budget, Mode};
+use crate::config::{PlannerConfig, PlannerKind};
 use crate::rng::Stream;
 use burn::prelude::*;
 
@@ -10,27 +12,28 @@ use burn::prelude::*;
 #[derive(Clone, Debug)]
 pub struct Noise {
     sizes: Sizes,
-    /// `[I, E, N, H·A]`
-    samples: Tensor<4>,
-    /// `[I, E, N, A]`
-    tails: Tensor<4>,
+    /// `[E, N, H·A]` of every iteration
+    samples: Iterations,
+    /// `[E, N, A]` of every iteration
+    tails: Iterations,
     /// `[E, P, H·A]` and `[E, P, A]`
     policy: Option<(Tensor<3>, Tensor<3>)>,
-    gumbel: Tensor<2>,
+    /// `[E, K]`
+    gumbel: Option<Tensor<2>>,
     exploration: Option<Tensor<2>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     environments: usize,
-    samples: usize,
     policy: usize,
     horizon: usize,
     actions: usize,
 }
 
 impl Noise {
-    /// Draws the noise of one plan for `streams.len()` environments. `policy_std` scales the policy's noise.
+    /// Draws the noise of one plan for `streams.len()` environments, as much as the planner needs: the same in both
+    /// modes, so that evaluation does not shift anybody's stream. `policy_std` scales the policy's noise.
     pub fn draw(
         config: &PlannerConfig,
         policy_std: f64,
@@ -40,36 +43,47 @@ impl Noise {
         streams: &mut [Stream],
         device: &Device,
     ) -> Self {
-        let (n, p, i, e) = (config.num_samples, config.policy_sequences(), config.iterations, streams.len());
-        let row = horizon * actions;
-        let mut samples = vec![0.0; i * e * n * row];
-        let mut tails = vec![0.0; i * e * n * actions];
+        let (budget, e) = (Budget::new(config), streams.len());
+        let (row, p) = (horizon * actions, budget.proposed);
+        let distribution = Distribution::new(config, horizon);
+        let drawn_elites = match config.kind {
+            // the cross-entropy method draws them for nothing: without them, old runs would not repeat
+            PlannerKind::Mppi | PlannerKind::Mppi2 | PlannerKind::Cem => config.num_elites,
+            PlannerKind::Icem | PlannerKind::Random | PlannerKind::Policy | PlannerKind::Grad => 0,
+        };
+        let mut samples = vec![Vec::new(); budget.sampled.len()];
+        let mut tails = vec![Vec::new(); budget.scored.len()];
         let (mut policy, mut policy_tails) = (Vec::new(), Vec::new());
         let (mut gumbel, mut exploration) = (Vec::new(), Vec::new());
-        for (env, stream) in streams.iter_mut().enumerate() {
-            for iteration in 0..i {
-                let at = iteration * e + env;
-                samples[at * n * row..][..n * row].copy_from_slice(&stream.normal(n * row));
-                tails[at * n * actions..][..n * actions]
-                    .copy_from_slice(&stream.clipped_normal(n * actions, policy_std));
+        for stream in streams.iter_mut() {
+            for iteration in 0..budget.scored.len() {
+                if let Some(sampled) = budget.sampled.get(iteration) {
+                    samples[iteration].extend(distribution.draw(stream, *sampled, row));
+                }
+                tails[iteration]
+                    .extend(stream.clipped_normal(budget.scored[iteration] * actions, policy_std));
             }
             policy.extend(stream.clipped_normal(p * row, policy_std));
             policy_tails.extend(stream.clipped_normal(p * actions, policy_std));
-            let uniform = stream.uniform(config.num_elites, f32::MIN_POSITIVE, 1.0);
+            let uniform = stream.uniform(drawn_elites, f32::MIN_POSITIVE, 1.0);
             gumbel.extend(uniform.into_iter().map(|u| -(-u.max(f32::MIN_POSITIVE).ln()).ln()));
-            // drawn in both modes, so that evaluation does not shift anybody's stream
-            exploration.extend(stream.normal(actions));
+            if config.kind != PlannerKind::Policy {
+                exploration.extend(stream.normal(actions));
+            }
         }
-        let sizes = Sizes { environments: e, samples: n, policy: p, horizon, actions };
+        if (config.kind, mode) == (PlannerKind::Policy, Mode::Exploit) {
+            policy.fill(0.0);
+        }
+        let explores = mode == Mode::Explore && !exploration.is_empty();
         Self {
-            samples: upload(samples, [i, e, n, row], device),
-            tails: upload(tails, [i, e, n, actions], device),
+            samples: Iterations::new(samples, device),
+            tails: Iterations::new(tails, device),
             policy: (p > 0).then(|| {
                 (upload(policy, [e, p, row], device), upload(policy_tails, [e, p, actions], device))
             }),
-            gumbel: upload(gumbel, [e, config.num_elites], device),
-            exploration: (mode == Mode::Explore).then(|| upload(exploration, [e, actions], device)),
-            sizes,
+            gumbel: (drawn_elites > 0).then(|| upload(gumbel, [e, drawn_elites], device)),
+            exploration: explores.then(|| upload(exploration, [e, actions], device)),
+            sizes: Sizes { environments: e, policy: p, horizon, actions },
         }
     }
 
@@ -78,28 +92,39 @@ impl Noise {
         self.sizes.horizon
     }
 
-    /// Standard normal numbers of one iteration: `[E, N, H, A]`.
+    /// Numbers of one iteration, of the planner's distribution: `[E, N, H, A]`.
+    ///
+    /// # Panics
+    /// If the planner samples nothing in it.
     pub fn samples(&self, iteration: usize) -> Tensor<4> {
-        let Sizes { environments, samples, horizon, actions, .. } = self.sizes;
-        self.samples.clone().narrow(0, iteration, 1).reshape([environments, samples, horizon, actions])
+        let Sizes { environments, horizon, actions, .. } = self.sizes;
+        let (numbers, count) = self.samples.of(iteration, environments * horizon * actions);
+        numbers.reshape([environments, count, horizon, actions])
     }
 
     /// Scaled policy noise at the last latent of every candidate: `[E, N, A]`.
+    ///
+    /// # Panics
+    /// If the planner scores nothing in that iteration.
     pub fn tails(&self, iteration: usize) -> Tensor<3> {
-        let Sizes { environments, samples, actions, .. } = self.sizes;
-        self.tails.clone().narrow(0, iteration, 1).reshape([environments, samples, actions])
+        let Sizes { environments, actions, .. } = self.sizes;
+        let (numbers, count) = self.tails.of(iteration, environments * actions);
+        numbers.reshape([environments, count, actions])
     }
 
     /// Scaled noise of the policy's sequences, `[E, P, H, A]`, and of their last step, `[E, P, A]`.
     pub fn policy(&self) -> Option<(Tensor<4>, Tensor<3>)> {
-        let Sizes { environments, policy, horizon, actions, .. } = self.sizes;
+        let Sizes { environments, policy, horizon, actions } = self.sizes;
         let (steps, tail) = self.policy.clone()?;
         Some((steps.reshape([environments, policy, horizon, actions]), tail))
     }
 
     /// Gumbel noise that draws one elite: `[E, K]`.
+    ///
+    /// # Panics
+    /// If the planner draws none.
     pub fn gumbel(&self) -> Tensor<2> {
-        self.gumbel.clone()
+        self.gumbel.clone().expect("drawn for planners that draw an elite")
     }
 
     /// Standard normal exploration noise `[E, A]`; `None` when exploiting.
@@ -108,6 +133,128 @@ impl Noise {
     }
 }
 
-fn upload<const D: usize>(data: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data, shape), device)
+/// What samples are made from.
+enum Distribution {
+    /// Standard normal.
+    Normal,
+    /// In ±1.
+    Uniform,
+    /// Normal, correlated in time.
+    Colored(ColoredNoise),
+}
+
+impl Distribution {
+    fn new(config: &PlannerConfig, horizon: usize) -> Self {
+        match config.kind {
+            PlannerKind::Icem => Self::Colored(ColoredNoise::new(config.icem.noise_beta, horizon)),
+            PlannerKind::Random => Self::Uniform,
+            PlannerKind::Mppi
+            | PlannerKind::Mppi2
+            | PlannerKind::Cem
+            | PlannerKind::Policy
+            | PlannerKind::Grad => Self::Normal,
+        }
+    }
+
+    /// `sequences` of `row` = H·A numbers.
+    fn draw(&self, stream: &mut Stream, sequences: usize, row: usize) -> Vec<f32> {
+        match self {
+            Self::Normal => stream.normal(sequences * row),
+            Self::Uniform => stream.uniform(sequences * row, -1.0, 1.0),
+            Self::Colored(noise) => noise.draw(stream, sequences, row / noise.horizon()),
+        }
+    }
+}
+
+/// Numbers of all iterations, which need not be equally many, in one upload.
+#[derive(Clone, Debug)]
+struct Iterations {
+    /// `None` where no iteration has any.
+    numbers: Option<Tensor<1>>,
+    lengths: Vec<usize>,
+}
+
+impl Iterations {
+    fn new(iterations: Vec<Vec<f32>>, device: &Device) -> Self {
+        let numbers = iterations.concat();
+        let lengths = iterations.iter().map(Vec::len).collect();
+        let length = numbers.len();
+        Self { numbers: (length > 0).then(|| upload(numbers, [length], device)), lengths }
+    }
+
+    /// Those of one iteration, and how often `size` goes into them.
+    fn of(&self, iteration: usize, size: usize) -> (Tensor<1>, usize) {
+        let numbers = self.numbers.clone().expect("numbers were drawn for this planner");
+        let start = self.lengths[..iteration].iter().sum();
+        let length = self.lengths[iteration];
+        (numbers.narrow(0, start, length), length / size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DynamicsKind, tests::tiny};
+    use crate::device::cpu;
+    use crate::test_support::values;
+
+    fn config(kind: PlannerKind) -> PlannerConfig {
+        let mut config = tiny(DynamicsKind::Mlp).planner;
+        (config.kind, config.num_samples, config.policy_fraction) = (kind, 8, 0.25);
+        (config.num_elites, config.iterations) = (3, 2);
+        config
+    }
+
+    fn draw(kind: PlannerKind, mode: Mode) -> (Noise, [u64; 2]) {
+        let mut streams = [Stream::new(1, "noise"), Stream::new(2, "noise")];
+        let noise = Noise::draw(&config(kind), 0.05, 3, 2, mode, &mut streams, &cpu());
+        (noise, streams.map(|mut stream| stream.seed()))
+    }
+
+    /// What these two drew before other planners came: a run of then goes on, and repeats, bit by bit.
+    #[test]
+    fn mppi_and_cem_draw_what_they_always_drew() {
+        fn ends<const D: usize>(t: Tensor<D>) -> [f32; 3] {
+            let numbers = values(t);
+            [numbers[0], numbers[numbers.len() - 1], numbers.iter().map(|&x| x as f64).sum::<f64>() as f32]
+        }
+        for kind in [PlannerKind::Mppi, PlannerKind::Cem] {
+            let (noise, next) = draw(kind, Mode::Explore);
+            assert_eq!(ends(noise.samples(0)), [0.19691977, -0.46212697, -12.760327]);
+            assert_eq!(ends(noise.samples(1)), [-0.5756537, 0.02632442, -4.345246]);
+            assert_eq!(ends(noise.tails(0)), [-0.007195916, -0.07959446, 0.032039663]);
+            assert_eq!(ends(noise.tails(1)), [-0.043073397, -0.044713404, -0.16109854]);
+            let (steps, tails) = noise.policy().unwrap();
+            assert_eq!(ends(steps), [0.060772847, 0.07508957, -0.16393681]);
+            assert_eq!(ends(tails), [-0.014644881, 0.017251944, 0.063947194]);
+            assert_eq!(ends(noise.gumbel()), [-1.0320635, 0.33198842, -0.30442783]);
+            assert_eq!(ends(noise.exploration().unwrap()), [-0.2690531, 1.1123158, 1.116407]);
+            assert_eq!(next, [3811638534130431790, 4183617694681408743]);
+        }
+    }
+
+    #[test]
+    fn every_planner_draws_what_its_budget_says_whatever_the_mode() {
+        for kind in PlannerKind::ALL {
+            let budget = Budget::new(&config(kind));
+            let (noise, next) = draw(kind, Mode::Explore);
+            for (i, &count) in budget.sampled.iter().enumerate() {
+                assert_eq!(noise.samples(i).dims(), [2, count, 3, 2], "{kind:?}");
+            }
+            for (i, &count) in budget.scored.iter().enumerate() {
+                assert_eq!(noise.tails(i).dims(), [2, count, 2], "{kind:?}");
+            }
+            assert_eq!(noise.policy().map_or(0, |(steps, _)| steps.dims()[1]), budget.proposed, "{kind:?}");
+            let (exploiting, same) = draw(kind, Mode::Exploit);
+            assert_eq!(next, same, "{kind:?}");
+            assert!(exploiting.exploration().is_none());
+        }
+    }
+
+    #[test]
+    fn the_noise_of_the_policy_alone_is_there_to_explore() {
+        let steps = |mode| values(draw(PlannerKind::Policy, mode).0.policy().unwrap().0);
+        assert!(steps(Mode::Explore).iter().all(|x| *x != 0.0));
+        assert!(steps(Mode::Exploit).iter().all(|x| *x == 0.0));
+    }
 }

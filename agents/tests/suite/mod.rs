@@ -160,6 +160,8 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
             init_std: 2.0,
             horizon: constant(3.0),
             min_std: constant(0.1),
+            icem: IcemConfig { noise_beta: 2.0, keep_fraction: 0.3, decay: 1.25 },
+            grad: GradConfig { candidates: 4, steps: 3, step_size: 0.1 },
         },
     }
 }
