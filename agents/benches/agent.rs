@@ -29,25 +29,27 @@ const SIZES: [Size; 2] = [
 ];
 
 fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
+    let eigenvalues = EigenvalueConfig {
+        form: EigenvalueForm::Decay,
+        mu: Mu::Learned,
+        mu_init: -0.2,
+        mu_bounds: [-0.3, -0.1],
+        omega: Omega::Linear,
+        omega_training: Training::Learned,
+        dt: StepSize::LogUniform,
+        dt_range: [1e-4, 1e-2],
+        dt_training: Training::Learned,
+    };
     AgentConfig {
         model: ModelConfig {
             dynamics,
+            match_params: MatchParams::None,
             latent_dim: 50,
             encoder_hidden: vec![256],
             hidden_dim: size.hidden,
             koopman: KoopmanConfig {
                 unroll: Unroll::Auto,
-                eigenvalues: EigenvalueConfig {
-                    form: EigenvalueForm::Decay,
-                    mu: Mu::Learned,
-                    mu_init: -0.2,
-                    mu_bounds: [-0.3, -0.1],
-                    omega: Omega::Linear,
-                    omega_training: Training::Learned,
-                    dt: StepSize::LogUniform,
-                    dt_range: [1e-4, 1e-2],
-                    dt_training: Training::Learned,
-                },
+                eigenvalues: eigenvalues.clone(),
                 control: ControlConfig {
                     form,
                     conditioning: Conditioning::Along,
@@ -57,6 +59,16 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
                     gate_hidden: 128,
                 },
             },
+            mlp: MlpConfig { hidden_dim: 0 },
+            gru: GruConfig { hidden_dim: 128, layers: 1 },
+            transformer: TransformerConfig {
+                width: 64,
+                layers: 2,
+                heads: 4,
+                feed_forward: 256,
+                max_horizon: 20,
+            },
+            dssm: DssmConfig { width: 64, modes: 32, layers: 2, eigenvalues },
         },
         learner: LearnerConfig {
             batch_size: size.batch,
@@ -115,6 +127,9 @@ fn agents(c: &mut Criterion<CpuTime>) {
             ("mlp", DynamicsKind::Mlp, ControlForm::Additive),
             ("koopman-additive", DynamicsKind::Koopman, ControlForm::Additive),
             ("koopman-gated", DynamicsKind::Koopman, ControlForm::Gated),
+            ("gru", DynamicsKind::Gru, ControlForm::Additive),
+            ("transformer", DynamicsKind::Transformer, ControlForm::Additive),
+            ("dssm", DynamicsKind::Dssm, ControlForm::Additive),
         ] {
             let config = config(size, dynamics, form);
             let mut agent =

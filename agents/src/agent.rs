@@ -181,7 +181,7 @@ mod tests {
     /// The first episodes plan one step ahead: `narrow` of zero steps once panicked there.
     #[test]
     fn every_horizon_dynamics_and_planner_decides_within_bounds() {
-        for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        for dynamics in DynamicsKind::ALL {
             for kind in PlannerKind::ALL {
                 for horizon in [1, 2, 5] {
                     let agent = agent(|c| (c.model.dynamics, c.planner.kind) = (dynamics, kind));

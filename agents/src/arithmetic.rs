@@ -3,6 +3,7 @@
 //! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
 
 use crate::config::{AgentConfig, Conditioning, ControlForm, DynamicsKind, ModelConfig, PlannerConfig};
+use crate::model::{Parameters, dynamics::MlpDynamics};
 use crate::planner::Budget;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -11,8 +12,12 @@ use burn::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Rows {
     encoder: f64,
-    /// One step of the dynamics, without its gate.
+    /// What a rollout of the dynamics begins with.
+    begin: f64,
+    /// One step of the dynamics, without its gate and without attention.
     step: f64,
+    /// One token looking at another one.
+    attention: f64,
     /// The gate of a step.
     gate: f64,
     /// What precedes the rollout for one step (the action encoder).
@@ -28,33 +33,66 @@ fn mlp(sizes: impl IntoIterator<Item = usize>) -> f64 {
     sizes.windows(2).map(|w| w[0] * w[1]).sum()
 }
 
+/// What the dynamics contribute to [`Rows`]: begin, step, attention, gate, action.
+fn dynamics(model: &ModelConfig, actions: usize) -> [f64; 5] {
+    let d = model.latent_dim;
+    match model.dynamics {
+        DynamicsKind::Mlp => [0.0, mlp(MlpDynamics::sizes(model, actions)), 0.0, 0.0, 0.0],
+        DynamicsKind::Koopman => {
+            let control = &model.koopman.control;
+            let l = control.encoded_dim;
+            let gate = match control.form {
+                ControlForm::Gated => mlp([d, control.gate_hidden, l]),
+                ControlForm::Additive => 0.0,
+            };
+            // the diagonal recurrence is four real multiply-adds a mode
+            [0.0, (l * d + 2 * d) as f64, 0.0, gate, mlp(control.encoder_sizes(actions))]
+        }
+        DynamicsKind::Gru => {
+            let (w, layers) = (model.gru.hidden_dim, model.gru.layers as f64);
+            let start = if d == w { 0.0 } else { mlp([d, w]) };
+            let step = mlp([actions + w, 3 * w]) + (layers - 1.0) * mlp([2 * w, 3 * w]) + mlp([w, d]);
+            [layers * start, step, 0.0, 0.0, 0.0]
+        }
+        DynamicsKind::Transformer => {
+            let c = &model.transformer;
+            let (w, layers) = (c.width, c.layers as f64);
+            let token = layers * (mlp([w, 3 * w]) + mlp([w, w]) + mlp([w, c.feed_forward, w]));
+            // a score and a share of the mixture, each over all heads together; the token of z_0 sees itself
+            let attention = layers * 2.0 * w as f64;
+            [mlp([d, w]) + token + attention, mlp([actions, w]) + token + mlp([w, d]), attention, 0.0, 0.0]
+        }
+        DynamicsKind::Dssm => {
+            let (w, s, layers) = (model.dssm.width, 2 * model.dssm.modes, model.dssm.layers as f64);
+            let step = mlp([actions, w]) + layers * (mlp([w, s, w, w]) + 2.0 * s as f64) + mlp([w, d]);
+            [layers * mlp([d, s]), step, 0.0, 0.0, 0.0]
+        }
+    }
+}
+
 impl Rows {
     fn new(model: &ModelConfig, observations: usize, actions: usize) -> Self {
         let (d, w) = (model.latent_dim, model.hidden_dim);
-        let control = &model.koopman.control;
-        let l = control.encoded_dim;
-        let gate = match (model.dynamics, control.form) {
-            (DynamicsKind::Koopman, ControlForm::Gated) => mlp([d, control.gate_hidden, l]),
-            _ => 0.0,
-        };
-        let (step, action) = match model.dynamics {
-            DynamicsKind::Mlp => (mlp([d + actions, w, w, d]), 0.0),
-            DynamicsKind::Koopman => {
-                let encode = [actions].into_iter().chain(control.action_hidden.iter().copied()).chain([l]);
-                // the diagonal recurrence is four real multiply-adds a mode
-                ((l * d + 2 * d) as f64, mlp(encode))
-            }
-        };
+        let [begin, step, attention, gate, action] = dynamics(&model.matched(actions), actions);
         let encoder = [observations].into_iter().chain(model.encoder_hidden.iter().copied()).chain([d]);
         Self {
             encoder: mlp(encoder),
+            begin,
             step,
+            attention,
             gate,
             action,
             reward: mlp([d + actions, w, w, 1]),
             policy: mlp([d, w, w, actions]),
             critics: 2.0 * mlp([d + actions, w, w, 1]),
         }
+    }
+
+    /// A rollout over `steps`, without gates.
+    fn rollout(&self, steps: f64) -> f64 {
+        // the token of a_t sees those of z_0 and of t + 1 actions; what a mask hides is not needed
+        let pairs = steps * (steps + 3.0) / 2.0;
+        self.begin + steps * (self.step + self.action) + pairs * self.attention
     }
 }
 
@@ -74,8 +112,8 @@ pub fn plan_flops(
         Conditioning::Along => r.gate,
         Conditioning::Start | Conditioning::Nominal => 0.0,
     };
-    let score = h * (r.step + gates + r.action + r.reward) + r.policy + r.critics;
-    let proposals = p * (h * r.policy + (h - 1.0) * (r.step + r.gate + r.action));
+    let score = r.rollout(h) + h * (gates + r.reward) + r.policy + r.critics;
+    let proposals = p * (h * r.policy + r.rollout(h - 1.0) + (h - 1.0) * r.gate);
     // a gradient is a score, and one product of the same size backward: to the actions, not to the weights
     let rows = (budget.scores() + 2 * budget.gradients) as f64;
     2.0 * environments as f64 * (r.encoder + proposals + rows * score)
@@ -87,7 +125,7 @@ pub fn update_flops(config: &AgentConfig, observations: usize, actions: usize) -
     let (b, h) = (config.learner.batch_size as f64, config.learner.horizon as f64);
     let targets = b * h * (2.0 * r.encoder + r.policy + r.critics);
     // forward, and two products of the same size backward
-    let model = 3.0 * b * (r.encoder + h * (r.step + r.gate + r.action + r.reward + r.critics));
+    let model = 3.0 * b * (r.encoder + r.rollout(h) + h * (r.gate + r.reward + r.critics));
     // through the frozen critics only the gradient for the action is needed: one product backward
     let policy = b * (h + 1.0) * (3.0 * r.policy + 2.0 * r.critics);
     2.0 * (targets + model + policy)
@@ -99,13 +137,13 @@ pub fn iteration_flops(config: &ModelConfig, sizes: [usize; 4]) -> f64 {
     let [batch, horizon, states, actions] = sizes;
     let r = Rows::new(config, states, actions);
     let ends = if config.latent_dim == states { 0.0 } else { mlp([states, config.latent_dim]) };
-    6.0 * batch as f64 * (horizon as f64 * (r.step + r.gate + r.action + ends) + ends)
+    let horizon = horizon as f64;
+    6.0 * batch as f64 * (r.rollout(horizon) + horizon * (r.gate + ends) + ends)
 }
 
 /// Bytes that networks of these sizes take at least: weights, gradients and both moments of Adam.
 pub fn model_bytes(model: &ModelConfig, observations: usize, actions: usize) -> f64 {
-    let r = Rows::new(model, observations, actions);
-    16.0 * (r.encoder + r.step + r.gate + r.action + r.reward + r.policy + r.critics)
+    16.0 * Parameters::of(model, observations, actions).total as f64
 }
 
 /// Bytes that a plan for `environments` environments takes at least: its noise, drawn beforehand.
@@ -209,5 +247,20 @@ mod tests {
         let additive = update_flops(&config, 17, 6);
         config.model.dynamics = DynamicsKind::Mlp;
         assert!(additive < gated && gated < update_flops(&config, 17, 6));
+    }
+
+    /// By hand, at a latent of 16, two actions and two layers of each; six FLOP per multiply-add in training.
+    #[test]
+    fn rollouts_with_a_memory_cost_what_their_layers_cost() {
+        let flops = |dynamics, steps| iteration_flops(&tiny(dynamics).model, [1, steps, 16, 2]) / 6.0;
+        let (start, gru) = (2.0 * 16.0 * 24.0, (26.0 + 48.0) * 72.0 + 24.0 * 16.0);
+        assert_eq!(flops(DynamicsKind::Gru, 4), start + 4.0 * gru);
+        let token = 2.0 * (16.0 * 48.0 + 16.0 * 16.0 + 2.0 * 16.0 * 32.0);
+        let (first, other) = (16.0 * 16.0 + token, 2.0 * 16.0 + token + 16.0 * 16.0);
+        // 1 + 2 + 3 + 4 + 5 pairs of tokens, two products of 16 numbers for each and in each layer
+        assert_eq!(flops(DynamicsKind::Transformer, 4), first + 4.0 * other + 15.0 * 64.0);
+        let layer = 3.0 * 16.0 * 16.0 + 4.0 * 8.0;
+        let (start, dssm) = (2.0 * 16.0 * 16.0, 2.0 * 16.0 + 2.0 * layer + 16.0 * 16.0);
+        assert_eq!(flops(DynamicsKind::Dssm, 4), start + 4.0 * dssm);
     }
 }

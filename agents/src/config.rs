@@ -1,5 +1,9 @@
 //! Every number of an agent, typed. Values live in `configs/` of the repository, not here.
 
+mod sequence;
+
+pub use sequence::{DssmConfig, DynamicsKind, GruConfig, MatchParams, MlpConfig, TransformerConfig};
+
 use crate::ops::Unroll;
 use serde::{Deserialize, Serialize};
 
@@ -23,24 +27,24 @@ pub struct AgentConfig {
 pub struct ModelConfig {
     /// Which latent dynamics; everything else is the same for all of them.
     pub dynamics: DynamicsKind,
+    /// Widen or narrow them to the number of parameters of other dynamics, see [`ModelConfig::matched`].
+    pub match_params: MatchParams,
     /// Real dimension D of the latent; Koopman dynamics use D/2 complex modes.
     pub latent_dim: usize,
     /// Widths of the encoder's hidden layers.
     pub encoder_hidden: Vec<usize>,
-    /// Widths of the two hidden layers of the MLP dynamics, reward, policy and critics.
+    /// Widths of the two hidden layers of reward, policy and critics, and of the MLP dynamics unless they have their own.
     pub hidden_dim: usize,
     /// Settings of the Koopman dynamics.
     pub koopman: KoopmanConfig,
-}
-
-/// The latent dynamics to learn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DynamicsKind {
-    /// Diagonal complex linear dynamics with control input (arXiv 2306.11941).
-    Koopman,
-    /// The task-oriented latent dynamics of TD-MPC v1: an MLP on [z, a].
-    Mlp,
+    /// Settings of the MLP dynamics.
+    pub mlp: MlpConfig,
+    /// Settings of the gated recurrent units.
+    pub gru: GruConfig,
+    /// Settings of the transformer.
+    pub transformer: TransformerConfig,
+    /// Settings of the diagonal state spaces.
+    pub dssm: DssmConfig,
 }
 
 /// Diagonal complex linear dynamics.
@@ -189,6 +193,11 @@ pub enum PlanConditioning {
 }
 
 impl ControlConfig {
+    /// Widths of the action encoder from `actions` dimensions to l.
+    pub fn encoder_sizes(&self, actions: usize) -> Vec<usize> {
+        [actions].into_iter().chain(self.action_hidden.iter().copied()).chain([self.encoded_dim]).collect()
+    }
+
     /// Which latents gates see while planning.
     pub fn while_planning(&self) -> Conditioning {
         match self.plan_conditioning {
@@ -395,6 +404,7 @@ pub(crate) mod tests {
         AgentConfig {
             model: ModelConfig {
                 dynamics,
+                match_params: MatchParams::None,
                 latent_dim: 16,
                 encoder_hidden: vec![32],
                 hidden_dim: 32,
@@ -418,6 +428,31 @@ pub(crate) mod tests {
                         action_hidden: vec![16],
                         encoded_dim: 8,
                         gate_hidden: 16,
+                    },
+                },
+                mlp: MlpConfig { hidden_dim: 0 },
+                gru: GruConfig { hidden_dim: 24, layers: 2 },
+                transformer: TransformerConfig {
+                    width: 16,
+                    layers: 2,
+                    heads: 2,
+                    feed_forward: 32,
+                    max_horizon: 20,
+                },
+                dssm: DssmConfig {
+                    width: 16,
+                    modes: 8,
+                    layers: 2,
+                    eigenvalues: EigenvalueConfig {
+                        form: EigenvalueForm::Zoh,
+                        mu: Mu::Bounded,
+                        mu_init: -0.5,
+                        mu_bounds: [-1.0, 0.0],
+                        omega: Omega::Linear,
+                        omega_training: Training::Learned,
+                        dt: StepSize::LogUniform,
+                        dt_range: [1e-2, 1.0],
+                        dt_training: Training::Learned,
                     },
                 },
             },

@@ -1,6 +1,7 @@
 //! Planning on a CPU: the networks with packed weights, and candidates scored block by block.
 //!
-//! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against.
+//! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. Dynamics
+//! without a packed form plan there on a CPU as well.
 
 mod lanes;
 mod layer;
@@ -44,7 +45,8 @@ pub(crate) struct Packed {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     world: World,
-    packed: OnceLock<Packed>,
+    /// Once somebody planned on a CPU; `None` inside for dynamics without a packed form.
+    packed: OnceLock<Option<Packed>>,
 }
 
 impl Snapshot {
@@ -59,7 +61,10 @@ impl Snapshot {
     }
 
     fn packed(&self, on: &Device) -> Option<&Packed> {
-        is_plain_flex(on).then(|| self.packed.get_or_init(|| self.world.packed()))
+        if !is_plain_flex(on) {
+            return None;
+        }
+        self.packed.get_or_init(|| self.world.packed()).as_ref()
     }
 
     /// See [`Dynamics::gates`](crate::model::dynamics::Dynamics::gates).
@@ -215,6 +220,28 @@ mod tests {
             }
         }
         assert_eq!(shared, 4);
+    }
+
+    /// To the bit: there is nothing else to plan with.
+    #[test]
+    fn dynamics_without_a_packed_form_plan_with_the_tensors() {
+        for dynamics in [DynamicsKind::Gru, DynamicsKind::Transformer, DynamicsKind::Dssm] {
+            let stream = &mut Stream::new(1, "init");
+            let mut world = World::new(&tiny(dynamics).model, 4, 3, stream, &crate::device::cpu());
+            world.open(stream);
+            assert!(world.packed().is_none());
+            let snapshot = Snapshot::new(world);
+            let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 37, 5, 3], 4));
+            let tails = normal::<3>([2, 37, 3], 5) * 0.1;
+            let gates = snapshot.gates(Conditioning::Nominal, z0.clone(), normal::<3>([2, 5, 3], 6));
+            assert!(gates.is_none());
+            let score = snapshot.score(z0.clone(), a.clone(), tails.clone(), None, 0.9);
+            let reference = snapshot.world().score(z0.clone(), a.clone(), tails, None, 0.9);
+            assert_eq!(score.into_data(), reference.into_data(), "{dynamics:?}");
+            let (proposed, reference) =
+                (snapshot.propose(z0.clone(), a.clone()), snapshot.world().propose(z0, a));
+            assert_eq!(proposed.into_data(), reference.into_data(), "{dynamics:?}");
+        }
     }
 
     #[test]

@@ -42,8 +42,8 @@ fn batches(config: &AgentConfig, n: usize) -> Vec<Batch> {
 }
 
 #[test]
-fn losses_fall_for_both_dynamics() {
-    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+fn losses_fall_for_all_dynamics() {
+    for dynamics in DynamicsKind::ALL {
         let config = tiny(dynamics);
         let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
         let losses: Vec<Losses> =
@@ -59,7 +59,7 @@ fn losses_fall_for_both_dynamics() {
 /// continue bit by bit.
 #[test]
 fn a_restored_learner_continues_bit_by_bit() {
-    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+    for dynamics in DynamicsKind::ALL {
         let config = tiny(dynamics);
         let (mut a, mut noise) = (learner(&config), Stream::new(4, "noise"));
         let batches = batches(&config, 9);

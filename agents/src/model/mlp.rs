@@ -18,6 +18,13 @@ pub(crate) fn dense(layer: &Linear, x: Tensor<2>, activation: Activation) -> Ten
     ops::dense(x, weight, bias, activation)
 }
 
+/// The same for every step of sequences: `[B, T, inputs]` → `[B, T, outputs]`.
+pub(crate) fn dense_steps(layer: &Linear, x: Tensor<3>, activation: Activation) -> Tensor<3> {
+    let [batch, steps, inputs] = x.dims();
+    let y = dense(layer, x.reshape([batch * steps, inputs]), activation);
+    y.reshape([batch as i32, steps as i32, -1])
+}
+
 /// Linear layers with ELU between them; the output is linear.
 #[derive(Module, Debug)]
 pub struct Mlp {
@@ -31,6 +38,11 @@ impl Mlp {
         let layer = |i: usize| if i + 1 == count { last } else { Init::Orthogonal };
         let layers = (0..count).map(|i| linear(sizes[i], sizes[i + 1], layer(i), stream, device)).collect();
         Self { layers }
+    }
+
+    /// Number of parameters.
+    pub(crate) fn count(sizes: &[usize]) -> usize {
+        sizes.windows(2).map(|w| (w[0] + 1) * w[1]).sum()
     }
 
     /// Weight `[inputs, outputs]` and bias `[outputs]` of every layer.
@@ -74,6 +86,11 @@ impl Critic {
             beta: Param::from_data(TensorData::new(vec![0f32; hidden], [hidden]), device),
             tail: Mlp::new(&[hidden, hidden, 1], Init::Zero, stream, device),
         }
+    }
+
+    /// Number of parameters.
+    pub(crate) fn count(inputs: usize, hidden: usize) -> usize {
+        Mlp::count(&[inputs, hidden, hidden, 1]) + 2 * hidden
     }
 
     /// `[R, D + A]` → `[R, 1]`.

@@ -76,17 +76,18 @@ impl World {
         straight_through_clamp(self.policy.forward_into(z, Activation::Tanh) + noise)
     }
 
-    /// π's action sequences rolled through the model: `z0 [E, D]`, noise `[E, P, H, A]` → `[E, P, H, A]`.
+    /// π's action sequences rolled through the model, with its memory where it has one: `z0 [E, D]`, noise `[E, P, H, A]` → `[E, P, H, A]`.
     pub fn propose(&self, z0: Tensor<2>, noise: Tensor<4>) -> Tensor<4> {
         let [environments, count, horizon, action_dim] = noise.dims();
         let rows = environments * count;
         let noise = noise.reshape([rows, horizon, action_dim]);
         let mut z = repeat_rows(z0, count);
+        let mut state = self.dynamics.begin(z.clone());
         let mut actions = Vec::with_capacity(horizon);
         for t in 0..horizon {
             let a = self.act(z.clone(), noise.clone().narrow(1, t, 1).reshape([rows, action_dim]));
             if t + 1 < horizon {
-                z = self.dynamics.step(z, a.clone());
+                (z, state) = self.dynamics.advance(state, a.clone());
             }
             actions.push(a);
         }
@@ -170,17 +171,18 @@ impl World {
         rewards + self.value(Tensor::cat(vec![last, action], 1)) * discount.powi(horizon as i32)
     }
 
-    /// Packed for planning on a CPU.
-    pub(crate) fn packed(&self) -> Packed {
+    /// Packed for planning on a CPU; `None` if the dynamics have no packed form.
+    pub(crate) fn packed(&self) -> Option<Packed> {
+        let motion = self.dynamics.packed()?;
         let policy = Network::new(self.policy.weights(), Activation::Tanh);
-        Packed {
+        Some(Packed {
             latent: self.encoder.outputs(),
             actions: policy.outputs(),
-            motion: self.dynamics.packed(),
+            motion,
             reward: Network::new(self.reward.weights(), Activation::Identity),
             critics: [0, 1].map(|i| self.critics[i].packed()),
             policy,
-        }
+        })
     }
 }
 
@@ -231,16 +233,16 @@ mod tests {
     /// "Everything else equal" begins with the initial weights.
     #[test]
     fn networks_other_than_the_dynamics_start_equal() {
-        let [a, b] = [DynamicsKind::Koopman, DynamicsKind::Mlp].map(|d| read_parameters(&world(d)));
+        let [a, rest @ ..] = DynamicsKind::ALL.map(|d| read_parameters(&world(d)));
         let others: Vec<_> = a.keys().filter(|name| !name.starts_with("dynamics")).collect();
         assert!(others.len() > 20);
-        assert!(others.into_iter().all(|name| a[name] == b[name]));
+        assert!(rest.iter().all(|b| others.iter().all(|&name| a[name] == b[name])));
     }
 
     /// The batched score is the sum it stands for, step by step.
     #[test]
     fn score_is_the_discounted_sum_along_the_rollout() {
-        for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        for dynamics in DynamicsKind::ALL {
             let mut w = world(dynamics);
             w.open(&mut Stream::new(2, "init"));
             for horizon in [1, 4] {
@@ -248,16 +250,33 @@ mod tests {
                 let noise = normal::<3>([2, 3, 2], 5) * 0.1;
                 let score = w.score(z0.clone(), a.clone(), noise.clone(), None, 0.9);
                 let (mut z, mut expected) = (repeat_rows(z0, 3), Tensor::<1>::zeros([6], &a.device()));
+                let mut state = w.dynamics.begin(z.clone());
                 for t in 0..horizon {
                     let at = a.clone().narrow(2, t, 1).reshape([6, 2]);
                     let r = w.reward(Tensor::cat(vec![z.clone(), at.clone()], 1));
                     expected = expected + r * 0.9f64.powi(t as i32);
-                    z = w.dynamics.step(z, at);
+                    (z, state) = w.dynamics.advance(state, at);
                 }
                 let tail = w.value(Tensor::cat(vec![z.clone(), w.act(z, noise.reshape([6, 2]))], 1));
                 expected = expected + tail * 0.9f64.powi(horizon as i32);
                 assert!(max_difference(score.reshape([6]), expected) < 1e-5);
             }
+        }
+    }
+
+    /// Rolled out again, the proposed actions lead along the latents that the policy saw: the memory was kept.
+    #[test]
+    fn proposals_are_the_policys_actions_along_their_own_rollout() {
+        for dynamics in DynamicsKind::ALL {
+            let mut w = world(dynamics);
+            w.open(&mut Stream::new(2, "init"));
+            let (z0, noise) = (normal::<2>([2, 16], 3), normal::<4>([2, 3, 5, 2], 4) * 0.1);
+            let actions = w.propose(z0.clone(), noise.clone()).reshape([6, 5, 2]);
+            let z0 = repeat_rows(z0, 3);
+            let z = w.dynamics.rollout(z0.clone(), actions.clone()).narrow(1, 0, 4);
+            let seen = Tensor::cat(vec![z0.unsqueeze_dim(1), z], 1).reshape([30, 16]);
+            let expected = w.act(seen, noise.reshape([30, 2]));
+            assert!(max_difference(actions.reshape([30, 2]), expected) < 1e-5, "{dynamics:?}");
         }
     }
 
@@ -268,6 +287,9 @@ mod tests {
             (DynamicsKind::Koopman, Conditioning::Along),
             (DynamicsKind::Koopman, Conditioning::Nominal),
             (DynamicsKind::Mlp, Conditioning::Along),
+            (DynamicsKind::Gru, Conditioning::Along),
+            (DynamicsKind::Transformer, Conditioning::Along),
+            (DynamicsKind::Dssm, Conditioning::Along),
         ] {
             let mut w = world(dynamics);
             w.open(&mut Stream::new(2, "init"));

@@ -17,8 +17,12 @@ const ACTION: usize = 2;
 /// Operations, decisions and learning on `device` equal those on `flex` up to `tolerance` (relative).
 pub fn agrees_with_flex(device: &Device, tolerance: f32) {
     operations(device, tolerance);
-    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
-        for form in [ControlForm::Additive, ControlForm::Gated] {
+    for dynamics in DynamicsKind::ALL {
+        let forms = match dynamics {
+            DynamicsKind::Koopman => &[ControlForm::Additive, ControlForm::Gated][..],
+            _ => &[ControlForm::Additive],
+        };
+        for &form in forms {
             let config = config(dynamics, form);
             let ((actions, parameters), (known_actions, known_parameters)) =
                 (life(&config, device), life(&config, &cpu()));
@@ -103,25 +107,27 @@ fn life(config: &AgentConfig, device: &Device) -> (Vec<f32>, Vec<f32>) {
 
 fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
     let constant = |end| LinearSchedule { start: end, end, decisions: 0 };
+    let eigenvalues = EigenvalueConfig {
+        form: EigenvalueForm::Zoh,
+        mu: Mu::Learned,
+        mu_init: -0.2,
+        mu_bounds: [-0.3, -0.1],
+        omega: Omega::Linear,
+        omega_training: Training::Learned,
+        dt: StepSize::LogUniform,
+        dt_range: [1e-3, 1e-1],
+        dt_training: Training::Learned,
+    };
     AgentConfig {
         model: ModelConfig {
             dynamics,
+            match_params: MatchParams::None,
             latent_dim: 16,
             encoder_hidden: vec![32],
             hidden_dim: 48,
             koopman: KoopmanConfig {
                 unroll: Unroll::Auto,
-                eigenvalues: EigenvalueConfig {
-                    form: EigenvalueForm::Zoh,
-                    mu: Mu::Learned,
-                    mu_init: -0.2,
-                    mu_bounds: [-0.3, -0.1],
-                    omega: Omega::Linear,
-                    omega_training: Training::Learned,
-                    dt: StepSize::LogUniform,
-                    dt_range: [1e-3, 1e-1],
-                    dt_training: Training::Learned,
-                },
+                eigenvalues: eigenvalues.clone(),
                 control: ControlConfig {
                     form,
                     conditioning: Conditioning::Along,
@@ -131,6 +137,16 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
                     gate_hidden: 16,
                 },
             },
+            mlp: MlpConfig { hidden_dim: 0 },
+            gru: GruConfig { hidden_dim: 24, layers: 2 },
+            transformer: TransformerConfig {
+                width: 32,
+                layers: 2,
+                heads: 4,
+                feed_forward: 64,
+                max_horizon: 20,
+            },
+            dssm: DssmConfig { width: 24, modes: 12, layers: 2, eigenvalues },
         },
         learner: LearnerConfig {
             batch_size: 40,

@@ -31,9 +31,7 @@ impl Control {
         device: &Device,
     ) -> Self {
         let encoded = config.encoded_dim;
-        let sizes: Vec<usize> =
-            [actions].into_iter().chain(config.action_hidden.iter().copied()).chain([encoded]).collect();
-        let action_encoder = Mlp::new(&sizes, Init::Orthogonal, stream, device);
+        let action_encoder = Mlp::new(&config.encoder_sizes(actions), Init::Orthogonal, stream, device);
         let input = orthogonal(encoded, latent, stream);
         let input = Param::from_data(TensorData::new(input, [encoded, latent]), device);
         let gate = match config.form {
@@ -43,6 +41,15 @@ impl Control {
             }
         };
         Self { action_encoder, input, gate }
+    }
+
+    /// Number of parameters.
+    pub(crate) fn count(config: &ControlConfig, latent: usize, actions: usize) -> usize {
+        let gate = match config.form {
+            ControlForm::Additive => 0,
+            ControlForm::Gated => Mlp::count(&[latent, config.gate_hidden, config.encoded_dim]),
+        };
+        Mlp::count(&config.encoder_sizes(actions)) + config.encoded_dim * latent + gate
     }
 
     /// f(a): `[R, A]` → `[R, l]`.
@@ -73,12 +80,10 @@ impl Control {
     /// L̄ = gain · L as a real `[l, 2m]` matrix.
     pub fn input_matrix(&self, gain: Option<&Complex>) -> Tensor<2> {
         let input = self.input.val();
-        let Some(gain) = gain else { return input };
-        let m = input.dims()[1] / 2;
-        let (re, im) = (input.clone().narrow(1, 0, m), input.narrow(1, m, m));
-        let (gr, gi) = (gain.re.clone().unsqueeze(), gain.im.clone().unsqueeze());
-        let real = re.clone() * gr.clone() - im.clone() * gi.clone();
-        Tensor::cat(vec![real, re * gi + im * gr], 1)
+        match gain {
+            Some(gain) => gain.scale(input),
+            None => input,
+        }
     }
 }
 

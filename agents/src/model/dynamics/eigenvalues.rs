@@ -16,6 +16,17 @@ pub struct Complex {
     pub im: Tensor<1>,
 }
 
+impl Complex {
+    /// Multiplies the complex columns of `matrix [l, 2m]`, stored as `[Re | Im]`, by this vector.
+    pub fn scale(&self, matrix: Tensor<2>) -> Tensor<2> {
+        let m = self.re.dims()[0];
+        let (re, im) = (matrix.clone().narrow(1, 0, m), matrix.narrow(1, m, m));
+        let (gr, gi) = (self.re.clone().unsqueeze(), self.im.clone().unsqueeze());
+        let real = re.clone() * gr.clone() - im.clone() * gi.clone();
+        Tensor::cat(vec![real, re * gi + im * gr], 1)
+    }
+}
+
 /// Parameters of m eigenvalues.
 #[derive(Module, Debug)]
 pub struct Eigenvalues {
@@ -70,6 +81,14 @@ impl Eigenvalues {
             omega: parameter(omega, config.omega_training),
             log_dt: parameter(log_dt, config.dt_training),
             config: config.clone(),
+        }
+    }
+
+    /// Parameters of m eigenvalues, fixed ones included.
+    pub(crate) fn count(config: &EigenvalueConfig, m: usize) -> usize {
+        match config.dt {
+            StepSize::Scalar => 2 * m + 1,
+            StepSize::LogUniform => 3 * m,
         }
     }
 

@@ -50,6 +50,12 @@ impl Koopman {
         }
     }
 
+    /// Number of parameters.
+    pub(crate) fn count(config: &ModelConfig, actions: usize) -> usize {
+        Eigenvalues::count(&config.koopman.eigenvalues, config.latent_dim / 2)
+            + Control::count(&config.koopman.control, config.latent_dim, actions)
+    }
+
     /// λ̄ of all modes.
     pub fn lambda(&self) -> Complex {
         self.eigenvalues.discretise().lambda

@@ -17,15 +17,23 @@ pub struct MlpDynamics {
 impl MlpDynamics {
     /// For a latent of `config.latent_dim` and `actions` action dimensions.
     pub fn new(config: &ModelConfig, actions: usize, stream: &mut Stream, device: &Device) -> Self {
-        let (latent, hidden) = (config.latent_dim, config.hidden_dim);
-        let sizes = [latent + actions, hidden, hidden, latent];
-        Self { net: Mlp::new(&sizes, Init::Orthogonal, stream, device) }
+        Self { net: Mlp::new(&Self::sizes(config, actions), Init::Orthogonal, stream, device) }
+    }
+
+    /// Widths from input to output.
+    pub(crate) fn sizes(config: &ModelConfig, actions: usize) -> [usize; 4] {
+        let hidden = match config.mlp.hidden_dim {
+            0 => config.hidden_dim,
+            own => own,
+        };
+        [config.latent_dim + actions, hidden, hidden, config.latent_dim]
     }
 
     /// One step: `z [R, D]`, `a [R, A]` → `[R, D]`.
     pub fn step(&self, z: Tensor<2>, a: Tensor<2>) -> Tensor<2> {
         self.net.forward(Tensor::cat(vec![z, a], 1))
     }
+
     /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`: `[B, H, D]`.
     pub fn rollout(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
         let [batch, horizon, action_dim] = actions.dims();
