@@ -75,6 +75,13 @@ impl Checkpoint {
         })
     }
 
+    /// What tells its weights from those of other checkpoints.
+    pub fn fingerprint(&self) -> Result<String> {
+        let path = self.folder.join("agent.safetensors");
+        let bytes = fs::read(&path).with_context(|| self.damaged("agent.safetensors"))?;
+        Ok(format!("{:08x}-{}", crc32c::crc32c(&bytes), bytes.len()))
+    }
+
     /// Counters, streams, the episode being lived.
     pub fn state<S: DeserializeOwned>(&self) -> Result<S> {
         let bytes = fs::read(self.folder.join("state.json"))?;

@@ -2,6 +2,7 @@
 
 use crate::bench::{Grid, Subjects};
 use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
+use crate::study::args::{CompareArgs, SweepArgs};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -37,6 +38,10 @@ pub enum Command {
     Eval(EvalArgs),
     /// Time plans, updates and environment steps on this machine
     Bench(BenchArgs),
+    /// Train environments × variants × seeds and report them with intervals
+    Compare(CompareArgs),
+    /// Try settings of a trained agent's planner, or of training, in a grid
+    Sweep(SweepArgs),
     /// Draw learning curves of several runs into one picture
     Plot(PlotArgs),
     /// List the environments
@@ -225,6 +230,25 @@ impl TrainArgs {
         flag("seed", "seed", self.seed.map(|n| (n as i64).into()));
         flag("device", "device", self.device.clone().map(Into::into));
         Ok(resolve(&layers)?)
+    }
+
+    /// The arguments, after the program's name, that say the same.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["train".to_owned()];
+        let mut flag = |name: &str, value: Option<String>| {
+            arguments.extend(value.map(|value| [format!("--{name}"), value]).into_iter().flatten());
+        };
+        flag("env", self.env.clone());
+        flag("dynamics", self.dynamics.clone());
+        flag("planner", self.planner.clone());
+        flag("preset", self.preset.map(|preset| preset.name().into()));
+        flag("steps", self.steps.map(|n| n.to_string()));
+        flag("seed", self.seed.map(|n| n.to_string()));
+        flag("device", self.device.clone());
+        self.config.iter().for_each(|file| flag("config", Some(file.display().to_string())));
+        self.set.iter().for_each(|setting| flag("set", Some(setting.clone())));
+        flag("out", self.out.as_ref().map(|folder| folder.display().to_string()));
+        arguments
     }
 
     /// Where the run lives.

@@ -1,14 +1,21 @@
 //! Seeded episodes without exploration noise.
 
+use crate::checkpoint::Checkpoint;
+use crate::config::RunConfig;
+use crate::memory;
+use crate::record::timed;
 use crate::task::Task;
+use crate::train::TrainState;
+use anyhow::Result;
 use std::sync::atomic::{AtomicBool, Ordering};
 use td_koopman_agents::agent::{Agent, Schedule};
+use td_koopman_agents::device;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::rng::Stream;
 use td_koopman_envs::End;
 
 /// Returns of some episodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Scores {
     /// Undiscounted return of each episode.
     pub returns: Vec<f64>,
@@ -16,9 +23,16 @@ pub struct Scores {
     pub lengths: Vec<u64>,
     /// Candidates that were ranked last because their score was infinite or not a number.
     pub bad_scores: u64,
+    /// CPU seconds that the plans took, all threads of the process together.
+    pub plan_seconds: f64,
 }
 
 impl Scores {
+    /// CPU milliseconds per plan.
+    pub fn ms_per_plan(&self) -> f64 {
+        1e3 * self.plan_seconds / self.lengths.iter().sum::<u64>() as f64
+    }
+
     /// Mean return.
     pub fn mean(&self) -> f64 {
         self.returns.iter().sum::<f64>() / self.returns.len() as f64
@@ -29,6 +43,17 @@ impl Scores {
         let mean = self.mean();
         (self.returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / self.returns.len() as f64).sqrt()
     }
+}
+
+/// The agent of a checkpoint, for planning in `task`, and where its training stood.
+pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, task: &Task) -> Result<(Agent, TrainState)> {
+    let device = device::open(&config.device)?;
+    let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+    memory::require(memory::Work::Plan, config, observations, actions, 1)?;
+    let init = &mut Stream::new(config.seed, "init");
+    let mut agent = Agent::new(&config.agent(), observations, actions, init, &device);
+    agent.import(&checkpoint.learner()?)?;
+    Ok((agent, checkpoint.state()?))
 }
 
 /// Plays `episodes` episodes; `None` if `stop` was raised meanwhile. Episode i depends on `seed` and i only, so that an
@@ -42,7 +67,7 @@ pub fn evaluate(
     stop: &AtomicBool,
     mut after_episode: impl FnMut(&Scores),
 ) -> Option<Scores> {
-    let mut scores = Scores { returns: Vec::new(), lengths: Vec::new(), bad_scores: 0 };
+    let mut scores = Scores { returns: Vec::new(), lengths: Vec::new(), bad_scores: 0, plan_seconds: 0.0 };
     for episode in 0..episodes {
         let mut noise = [Stream::new(seed, &format!("evaluation {episode}"))];
         task.reset(noise[0].seed());
@@ -52,8 +77,9 @@ pub fn evaluate(
                 return None;
             }
             let plans = std::slice::from_ref(&plan);
-            let decision =
-                agent.act(task.observation(), plans, schedule, Mode::Exploit, &mut noise).remove(0);
+            let (decision, seconds) =
+                timed(|| agent.act(task.observation(), plans, schedule, Mode::Exploit, &mut noise).remove(0));
+            scores.plan_seconds += seconds;
             let transition = task.step(&decision.action);
             plan = decision.plan;
             scores.bad_scores += decision.bad_scores;
@@ -74,12 +100,11 @@ pub fn evaluate(
 mod tests {
     use super::*;
     use crate::config::tests::with;
-    use td_koopman_agents::device;
 
     #[test]
     fn mean_and_deviation_of_hand_numbers() {
-        let s = Scores { returns: vec![1.0, 3.0], lengths: vec![1, 1], bad_scores: 0 };
-        assert_eq!((s.mean(), s.sd()), (2.0, 1.0));
+        let s = Scores { returns: vec![1.0, 3.0], lengths: vec![10, 30], bad_scores: 0, plan_seconds: 0.2 };
+        assert_eq!((s.mean(), s.sd(), s.ms_per_plan()), (2.0, 1.0, 5.0));
     }
 
     /// tdmpc2's evaluation script explored: two evaluations with one seed must be equal, and a longer one must begin
@@ -91,12 +116,14 @@ mod tests {
         let stop = AtomicBool::new(false);
         let run = |episodes, seed| {
             let mut task = Task::open("pendulum", 0).unwrap();
-            evaluate(&agent, &mut task, agent.schedule(0), episodes, seed, &stop, |_| {}).unwrap()
+            let scores =
+                evaluate(&agent, &mut task, agent.schedule(0), episodes, seed, &stop, |_| {}).unwrap();
+            (scores.returns, scores.lengths, scores.bad_scores)
         };
         let two = run(2, 5);
         assert_eq!(two, run(2, 5));
-        assert_eq!(two.returns[0], run(1, 5).returns[0]);
-        assert_ne!(two.returns, run(2, 6).returns);
+        assert_eq!(two.0[0], run(1, 5).0[0]);
+        assert_ne!(two.0, run(2, 6).0);
         stop.store(true, Ordering::Relaxed);
         let mut task = Task::open("pendulum", 0).unwrap();
         assert!(evaluate(&agent, &mut task, agent.schedule(0), 1, 5, &stop, |_| {}).is_none());

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod provenance;
 pub mod record;
 pub mod report;
+pub mod study;
 pub mod task;
 pub mod trace;
 pub mod train;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Parser;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +11,18 @@ use td_koopman::bench::bench;
 use td_koopman::checkpoint::Checkpoint;
 use td_koopman::cli::{BenchArgs, Cli, Command, EvalArgs, TrainArgs, settings};
 use td_koopman::config::{ConfigError, Layer, RunConfig, resolve};
-use td_koopman::evaluate::evaluate;
-use td_koopman::memory;
+use td_koopman::evaluate::{evaluate, restore};
 use td_koopman::report;
+use td_koopman::study::{
+    self,
+    args::{CompareArgs, SweepArgs},
+    compare::Comparison,
+    sweep::Sweep,
+};
 use td_koopman::task::Task;
 use td_koopman::trace::Trace;
-use td_koopman::train::{Outcome, TrainState, train};
-use td_koopman_agents::agent::Agent;
+use td_koopman::train::{Outcome, train};
 use td_koopman_agents::device::{self, DeviceError};
-use td_koopman_agents::rng::Stream;
 use td_koopman_envs::registry;
 
 /// What was asked for cannot be done as asked.
@@ -35,6 +39,10 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .init();
     let cli = Cli::parse();
+    if let Err(error) = study::stop_with_parent() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let result = match cli.command {
         None => run_training(&cli.train),
         Some(Command::Train(args)) => run_training(&args),
@@ -43,6 +51,8 @@ fn main() -> ExitCode {
         Some(Command::Plot(args)) => {
             report::plot(&args.curves, &args.title, &args.out).map(|()| ExitCode::SUCCESS)
         }
+        Some(Command::Compare(args)) => run_comparison(&args),
+        Some(Command::Sweep(args)) => run_sweep(&args),
         Some(Command::Envs) => list_environments(),
     };
     result.unwrap_or_else(|error| {
@@ -117,19 +127,13 @@ fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
 
 /// Plays episodes with the agent of a checkpoint and says how they went.
 fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCode> {
-    let device = device::open(&config.device)?;
     let trace = Trace::default();
     let repeat = config.train.action_repeat;
     let mut task = match &args.trace {
         Some(_) => Task::open_watched(&config.env, repeat, trace.watcher())?,
         None => Task::open(&config.env, repeat)?,
     };
-    let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
-    memory::require(memory::Work::Plan, config, observations, actions, 1)?;
-    let init = &mut Stream::new(config.seed, "init");
-    let mut agent = Agent::new(&config.agent(), observations, actions, init, &device);
-    agent.import(&checkpoint.learner()?)?;
-    let state: TrainState = checkpoint.state()?;
+    let (agent, state) = restore(config, checkpoint, &task)?;
     let mut out = io::stdout();
     writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
     let schedule = agent.schedule(state.episode_start);
@@ -163,6 +167,58 @@ fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
         report.write(path)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_comparison(args: &CompareArgs) -> Result<ExitCode> {
+    let comparison = Comparison::new(args)?;
+    if args.list {
+        return print_lines(&comparison.commands());
+    }
+    let outcome = comparison.run(args.jobs.get(), &*stop_on_ctrl_c()?)?;
+    Ok(tell(outcome, &comparison.out))
+}
+
+fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
+    let sweep = Sweep::load(&args.file, args.out.as_deref())?;
+    if args.list {
+        return print_lines(&sweep.commands());
+    }
+    let stop = stop_on_ctrl_c()?;
+    if let Some(number) = args.cell {
+        let cell = sweep.cell(number.get())?;
+        return Ok(match with_threads(cell.config.threads, || sweep.measure(cell, &stop))? {
+            Outcome::Finished => ExitCode::SUCCESS,
+            Outcome::Interrupted => ExitCode::from(INTERRUPTED),
+        });
+    }
+    Ok(tell(sweep.run(args.jobs.get(), &stop)?, &sweep.out))
+}
+
+fn print_lines(lines: &[String]) -> Result<ExitCode> {
+    let mut out = io::stdout();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says how a study ended.
+fn tell(outcome: study::Outcome, out: &Path) -> ExitCode {
+    let report = out.join("README.md");
+    match outcome {
+        study::Outcome::Finished => {
+            eprintln!("finished: {}", report.display());
+            ExitCode::SUCCESS
+        }
+        study::Outcome::Failed(cells) => {
+            eprintln!("{cells} cells failed, see {}; the same command tries them again", report.display());
+            ExitCode::FAILURE
+        }
+        study::Outcome::Interrupted => {
+            eprintln!("stopped and saved: the same command goes on from here");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
 }
 
 fn list_environments() -> Result<ExitCode> {

@@ -88,7 +88,7 @@ pub fn resolve(layers: &[Layer]) -> Result<RunConfig, ConfigError> {
 }
 
 /// All `(a.b.c, value)` of a table; arrays are values.
-fn leaves(table: &Table) -> Vec<(String, Value)> {
+pub fn leaves(table: &Table) -> Vec<(String, Value)> {
     let below = |(key, value): (&String, &Value)| match value {
         Value::Table(table) if !table.is_empty() => {
             leaves(table).into_iter().map(|(rest, v)| (format!("{key}.{rest}"), v)).collect()

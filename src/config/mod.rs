@@ -2,9 +2,10 @@
 
 mod layers;
 
-pub use layers::{Layer, resolve};
+pub use layers::{Layer, leaves, resolve};
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use td_koopman_agents::config::{
     AgentConfig, Conditioning, DynamicsKind, LearnerConfig, ModelConfig, PlannerConfig, ReplayConfig,
 };
@@ -23,7 +24,8 @@ const PAPER: &str = include_str!("../../configs/preset/paper.toml");
 pub struct ConfigError(pub String);
 
 /// A named set of changes to the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// Learns within minutes on one CPU core.
     Small,
@@ -132,6 +134,13 @@ impl RunConfig {
     /// As TOML, for saving.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a configuration is plain numbers, strings and tables")
+    }
+
+    /// All keys, `a.b.c`, with their values.
+    pub fn entries(&self) -> BTreeMap<String, toml::Value> {
+        let table =
+            toml::Table::try_from(self).expect("a configuration is plain numbers, strings and tables");
+        leaves(&table).into_iter().collect()
     }
 
     /// Reads a saved, complete configuration.

@@ -50,6 +50,13 @@ impl Clock {
     }
 }
 
+/// Runs `work` and returns its result with the CPU seconds it took.
+pub fn timed<R>(work: impl FnOnce() -> R) -> (R, f64) {
+    let clock = Clock::start();
+    let result = work();
+    (result, clock.cpu_seconds())
+}
+
 /// CPU time of this process, finished threads included.
 fn process_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);

@@ -13,7 +13,7 @@ mod rate;
 mod resume;
 mod tensorboard;
 
-pub use clock::Clock;
+pub use clock::{Clock, timed};
 pub use console::ConsoleRecorder;
 pub use csv_files::{CsvRecorder, EVALUATION_COLUMNS};
 pub use events::{Episode, Evaluation, Progress};

@@ -1,8 +1,8 @@
 //! Learning curves as an SVG picture.
 
 use super::axis::{step_range, tick, value_range};
-use super::curve::{Curve, Point};
-use super::pen::{FAINT_INK, GRID, INK, SCALE, at, color, dashes, font, is_dashed, line_style, pixels};
+use super::curve::{Curve, Origin, Point};
+use super::pen::{FAINT_INK, GRID, INK, SCALE, at, color, dashes, font, is_used_up, line_style, pixels};
 use anyhow::{Context, Result, ensure};
 use plotters::coord::{Shift, types::RangedCoordf64};
 use plotters::prelude::*;
@@ -18,6 +18,29 @@ const MOST_MARKERS: usize = 60;
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
+/// What the curves are drawn against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XAxis {
+    /// Environment steps trained for.
+    EnvSteps,
+    /// CPU seconds of training.
+    CpuSeconds,
+}
+
+impl XAxis {
+    fn label(self) -> &'static str {
+        match self {
+            XAxis::EnvSteps => "environment steps",
+            XAxis::CpuSeconds => "CPU seconds of training",
+        }
+    }
+}
+
+/// Draws learning curves against environment steps; see [`write_svg_over`].
+pub fn write_svg(path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
+    write_svg_over(XAxis::EnvSteps, path, title, subtitle, curves)
+}
+
 /// Draws learning curves, each a line with its band, to an SVG file of 900 × 540 on white.
 ///
 /// `subtitle` is one line of at most 120 characters or so that says what is shown: the task, what the band is, how many
@@ -26,16 +49,17 @@ type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64,
 /// # Errors
 ///
 /// When no curve has a point, or the file cannot be written.
-pub fn write_svg(path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
-    let svg = draw(title, subtitle, curves).with_context(|| format!("cannot draw {}", path.display()))?;
+pub fn write_svg_over(axis: XAxis, path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
+    let svg = draw_over(axis, title, subtitle, curves)
+        .with_context(|| format!("cannot draw {}", path.display()))?;
     std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn draw(title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
+fn draw_over(axis: XAxis, title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH * SCALE, HEIGHT * SCALE)).into_drawing_area();
-        draw_on(&root, title, subtitle, curves)?;
+        draw_on(&root, axis, title, subtitle, curves)?;
         root.present()?;
     }
     let drawn = format!(r#"width="{}" height="{}" viewBox"#, WIDTH * SCALE, HEIGHT * SCALE);
@@ -43,7 +67,7 @@ fn draw(title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
     Ok(svg.replacen(&drawn, &shown, 1))
 }
 
-fn draw_on(root: &Canvas, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
+fn draw_on(root: &Canvas, axis: XAxis, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
     let shown: Vec<Vec<&[Point]>> = curves.iter().map(|curve| segments(&curve.points)).collect();
     let points = || shown.iter().flatten().copied().flatten();
     ensure!(
@@ -64,7 +88,12 @@ fn draw_on(root: &Canvas, title: &str, subtitle: &str, curves: &[Curve]) -> Resu
             curve.label.clone() + if segments.is_empty() { " (no evaluation)" } else { "" }
         })
         .collect();
-    let legend_end = draw_legend(root, &entries, legend_start)?;
+    let dashed: Vec<bool> = curves
+        .iter()
+        .enumerate()
+        .map(|(index, curve)| curve.origin == Origin::Published || is_used_up(index))
+        .collect();
+    let legend_end = draw_legend(root, &entries, &dashed, legend_start)?;
 
     ensure!(
         legend_end < HEIGHT as i32 / 2,
@@ -92,7 +121,7 @@ fn draw_on(root: &Canvas, title: &str, subtitle: &str, curves: &[Curve]) -> Resu
         .y_label_formatter(&|value| tick(*value))
         .label_style(font(12.0, FAINT_INK))
         .axis_desc_style(font(13.0, INK))
-        .x_desc("environment steps")
+        .x_desc(axis.label())
         .y_desc("return")
         .draw()?;
     // all bands first, so that none hides a line
@@ -100,7 +129,7 @@ fn draw_on(root: &Canvas, title: &str, subtitle: &str, curves: &[Curve]) -> Resu
         segments.iter().try_for_each(|segment| draw_band(&mut plot, segment, color(index)))?;
     }
     for (index, segments) in shown.iter().enumerate() {
-        segments.iter().try_for_each(|segment| draw_line(&mut plot, segment, index))?;
+        segments.iter().try_for_each(|segment| draw_line(&mut plot, segment, index, dashed[index]))?;
         let count: usize = segments.iter().map(|segment| segment.len()).sum();
         if count <= MOST_MARKERS {
             draw_markers(&mut plot, segments, color(index))?;
@@ -112,7 +141,7 @@ fn draw_on(root: &Canvas, title: &str, subtitle: &str, curves: &[Curve]) -> Resu
 /// Draws the legend in rows that begin at `y`, and returns where the last one ends.
 ///
 /// It stands above the plot, where no curve can run under it.
-fn draw_legend(root: &Canvas, entries: &[String], mut y: i32) -> Result<i32> {
+fn draw_legend(root: &Canvas, entries: &[String], dashed: &[bool], mut y: i32) -> Result<i32> {
     let mut x = 24;
     for (index, entry) in entries.iter().enumerate() {
         // An estimate is all there is: an SVG does not know the fonts it will meet.
@@ -121,7 +150,7 @@ fn draw_legend(root: &Canvas, entries: &[String], mut y: i32) -> Result<i32> {
             (x, y) = (24, y + 20);
         }
         let swatch = vec![at((x, y)), at((x + 22, y))];
-        if is_dashed(index) {
+        if dashed[index] {
             root.draw(&dashes(swatch, index))?;
         } else {
             root.draw(&PathElement::new(swatch, line_style(index)))?;
@@ -144,9 +173,9 @@ fn draw_band(plot: &mut Plot, segment: &[Point], color: RGBColor) -> Result<()> 
     Ok(())
 }
 
-fn draw_line(plot: &mut Plot, segment: &[Point], index: usize) -> Result<()> {
+fn draw_line(plot: &mut Plot, segment: &[Point], index: usize, dashed: bool) -> Result<()> {
     let line: Vec<_> = segment.iter().map(|point| (point.env_step, point.mean)).collect();
-    if is_dashed(index) {
+    if dashed {
         plot.draw_series([dashes(line, index)])?;
     } else {
         plot.draw_series([PathElement::new(line, line_style(index))])?;
@@ -194,7 +223,11 @@ mod tests {
 
     fn curve(label: &str, values: &[(f64, f64)]) -> Curve {
         let points = values.iter().map(|&(env_step, mean)| Point::with_sd(env_step, mean, 1.0)).collect();
-        Curve { label: label.to_string(), points }
+        Curve::of_runs(label, points)
+    }
+
+    fn draw(title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
+        draw_over(XAxis::EnvSteps, title, subtitle, curves)
     }
 
     /// plotters looked for the ticks of an infinite range for ever.
@@ -243,6 +276,16 @@ mod tests {
             (x2 - 2 * x1 + x0).abs() <= 1 && (y2 - 2 * y1 + y0).abs() <= 1,
             "even points lie evenly: {line:?}"
         );
+    }
+
+    #[test]
+    fn published_curves_are_dashed_and_the_axis_says_what_it_is() {
+        let mut curves = [curve("ours", &[(0.0, 0.0), (9.0, 1.0)])];
+        let solid = draw_over(XAxis::CpuSeconds, "", "", &curves).unwrap();
+        assert!(solid.contains("CPU seconds of training") && !solid.contains("environment steps"));
+        curves[0].origin = Origin::Published;
+        let dashed = draw("", "", &curves).unwrap();
+        assert!(dashed.matches("<polyline").count() > solid.matches("<polyline").count() + 5);
     }
 
     #[test]

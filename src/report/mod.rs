@@ -4,10 +4,14 @@ mod aggregate;
 mod axis;
 mod chart;
 mod curve;
+mod heatmap;
 mod pen;
 mod plot;
+mod scatter;
 
 pub use aggregate::{Aggregate, aggregate, common_grid};
-pub use chart::write_svg;
-pub use curve::{Curve, Point, read_eval_csv};
+pub use chart::{XAxis, write_svg, write_svg_over};
+pub use curve::{Curve, Evaluated, Origin, Point, read_eval_csv, read_evaluations};
+pub use heatmap::{HeatMap, write_heatmap};
 pub use plot::plot;
+pub use scatter::{Dot, Scatter, write_scatter};

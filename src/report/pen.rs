@@ -31,7 +31,7 @@ pub(super) fn color(index: usize) -> RGBColor {
 }
 
 /// Whether the palette has been used up before this curve.
-pub(super) fn is_dashed(index: usize) -> bool {
+pub(super) fn is_used_up(index: usize) -> bool {
     index >= PALETTE.len()
 }
 
@@ -40,7 +40,7 @@ pub(super) fn line_style(index: usize) -> ShapeStyle {
     color(index).stroke_width(2 * SCALE)
 }
 
-/// A dashed line, for the curves that [`is_dashed`] names.
+/// A dashed line, for curves that are not told apart by colour, and for published ones.
 pub(super) fn dashes<P: Clone>(
     points: Vec<P>,
     index: usize,

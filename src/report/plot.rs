@@ -20,10 +20,10 @@ pub fn plot(curves: &[String], title: &str, out: &Path) -> Result<()> {
             .collect::<Result<_>>()?;
         several |= seeds.len() > 1;
         drawn.push(match &seeds[..] {
-            [seed] => Curve { label: name.into(), points: seed.clone() },
+            [seed] => Curve::of_runs(name, seed.clone()),
             seeds => {
                 let points = aggregate(seeds, &common_grid(seeds)).into_iter().map(Into::into).collect();
-                Curve { label: format!("{name} ({} seeds)", seeds.len()), points }
+                Curve::of_runs(format!("{name} ({} seeds)", seeds.len()), points)
             }
         });
     }

@@ -1,6 +1,5 @@
 //! Sums between two rows of `train.csv`.
 
-use crate::record::Clock;
 use serde::{Deserialize, Serialize};
 use td_koopman_agents::agent::Decision;
 use td_koopman_agents::learner::Losses;
@@ -64,13 +63,6 @@ impl Meters {
         let n = self.plans as f64;
         [("elite_score", self.elite_score / n), ("policy_elites", self.policy_elites / n)]
     }
-}
-
-/// Runs `work` and returns its result with the CPU seconds it took.
-pub fn timed<R>(work: impl FnOnce() -> R) -> (R, f64) {
-    let clock = Clock::start();
-    let result = work();
-    (result, clock.cpu_seconds())
 }
 
 #[cfg(test)]

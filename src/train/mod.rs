@@ -4,6 +4,7 @@ mod meters;
 mod run;
 mod state;
 
+pub use run::refuse_another_run;
 pub use state::{Streams, TrainState};
 
 use crate::config::RunConfig;

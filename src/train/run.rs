@@ -1,6 +1,6 @@
 //! One training run: its parts, and what can be done with them.
 
-use super::meters::{Meters, timed};
+use super::meters::Meters;
 use super::state::TrainState;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Cadence, RunConfig};
@@ -9,6 +9,7 @@ use crate::memory;
 use crate::provenance;
 use crate::record::{
     self, Clock, ConsoleRecorder, CsvRecorder, Evaluation, Multi, Progress, Recorder, TensorBoardRecorder,
+    timed,
 };
 use crate::report::{Curve, read_eval_csv, write_svg};
 use crate::task::Task;
@@ -348,7 +349,7 @@ impl Run {
             provenance::COMMIT
         );
         let title = &self.task.spec().official;
-        write_svg(&self.folder.join("curve.svg"), title, &subtitle, &[Curve { label, points }])
+        write_svg(&self.folder.join("curve.svg"), title, &subtitle, &[Curve::of_runs(label, points)])
     }
 }
 
@@ -367,7 +368,7 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 /// A folder is continued only by the run that began it; more steps, other clocks or another device are welcome.
-fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) -> Result<()> {
+pub fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) -> Result<()> {
     let comparable = |c: &RunConfig| {
         let mut c = c.clone();
         (c.steps, c.threads, c.device) = (0, 0, String::new());

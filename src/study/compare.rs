@@ -1,0 +1,257 @@
+//! The `compare` command: environments × variants × seeds, trained, aggregated, reported.
+
+use super::Outcome;
+use super::args::CompareArgs;
+use super::choices::{Variant, distinct, list, seeds};
+use super::compare_report;
+use super::files::{self, runs_folder};
+use super::pool::{self, Ending, Job};
+use super::text::{command_line, slug, this_program};
+use crate::cli::TrainArgs;
+use crate::config::{ConfigError, RunConfig};
+use crate::report::Evaluated;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use td_koopman_envs::{Source, registry};
+
+/// A task of a comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Environment {
+    /// Its short name.
+    pub name: String,
+    /// Where it was defined first.
+    pub source: Source,
+}
+
+/// A run of a comparison.
+pub struct Cell {
+    /// Its task's short name.
+    pub env: String,
+    /// Its variant's label.
+    pub variant: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Its configuration.
+    pub config: RunConfig,
+    /// Its run folder.
+    pub folder: PathBuf,
+    /// The arguments that train it.
+    arguments: Vec<String>,
+}
+
+impl Cell {
+    fn name(&self) -> String {
+        format!("{} {} seed {}", self.env, self.variant, self.seed)
+    }
+
+    /// The run's place below `runs/NAME/` and below `results/NAME/runs/`.
+    pub fn place(&self) -> PathBuf {
+        PathBuf::from(&self.env).join(&self.variant).join(format!("seed{}", self.seed))
+    }
+}
+
+/// A run of a comparison, after it was tried.
+pub struct Tried<'a> {
+    /// The run.
+    pub cell: &'a Cell,
+    /// Its evaluations.
+    pub evaluations: Vec<Evaluated>,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+}
+
+/// A comparison.
+pub struct Comparison {
+    /// Its tasks.
+    pub environments: Vec<Environment>,
+    /// Its variants' labels.
+    pub variants: Vec<String>,
+    /// Its runs, by task, variant and seed.
+    pub cells: Vec<Cell>,
+    /// Its seeds.
+    pub seeds: Vec<u64>,
+    /// Where its results go.
+    pub out: PathBuf,
+}
+
+impl Comparison {
+    /// The comparison that the flags ask for, checked as a whole before anything runs.
+    pub fn new(args: &CompareArgs) -> Result<Self> {
+        let environment = |name: &String| -> Result<Environment> {
+            let env = registry::make(name)?;
+            Ok(Environment { name: env.spec().name.clone(), source: env.spec().source })
+        };
+        let names = list(&args.env, ',')?;
+        let environments = names.iter().map(environment).collect::<Result<Vec<_>>>()?;
+        distinct("--env", &environments.iter().map(|env| &env.name).collect::<Vec<_>>())?;
+        let parse = |text: &String| Variant::parse(text);
+        let variants = list(&args.variants, ',')?.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let labels: Vec<String> = variants.iter().map(|variant| variant.label.clone()).collect();
+        distinct("--variants", &labels)?;
+        let seeds = seeds(&args.seeds)?;
+        let out = args.out.clone().unwrap_or_else(|| {
+            let envs: Vec<&str> = environments.iter().map(|env| env.name.as_str()).collect();
+            PathBuf::from("results").join(slug(&format!("{}-{}", envs.join("-"), labels.join("-"))))
+        });
+        if out.file_name().is_none() {
+            return Err(ConfigError(format!(
+                "--out {} has no name: the runs live in runs/NAME, so give a folder such as results/NAME",
+                out.display()
+            ))
+            .into());
+        }
+        let mut cells = Vec::new();
+        for env in &environments {
+            for variant in &variants {
+                for &seed in &seeds {
+                    cells.push(
+                        cell(args, env, variant, seed, &out)
+                            .with_context(|| format!("variant `{}` of {}", variant.label, env.name))?,
+                    );
+                }
+            }
+        }
+        Ok(Self { environments, variants: labels, cells, seeds, out })
+    }
+
+    /// One independent command per run.
+    pub fn commands(&self) -> Vec<String> {
+        self.cells.iter().map(|cell| command_line(&this_program(), &cell.arguments)).collect()
+    }
+
+    /// Trains what is missing, `parallel` runs at a time, then writes the report.
+    pub fn run(&self, parallel: usize, stop: &AtomicBool) -> Result<Outcome> {
+        let mut failures: Vec<Option<String>> = self.cells.iter().map(|_| None).collect();
+        let mut missing = Vec::new();
+        for (index, cell) in self.cells.iter().enumerate() {
+            match files::is_finished(&cell.config, &cell.folder) {
+                Ok(true) => {}
+                Ok(false) => missing.push(index),
+                Err(error) => {
+                    eprintln!("failed: {} ({error:#})", cell.name());
+                    failures[index] = Some(format!("{error:#}"));
+                }
+            }
+        }
+        eprintln!("{} runs, {} to do", self.cells.len(), missing.len());
+        let jobs: Vec<Job> = missing.iter().map(|&index| job(&self.cells[index])).collect();
+        let endings = pool::run(&jobs, parallel, stop, |_, _| Ok(()))?;
+        if endings.contains(&Ending::Stopped) {
+            return Ok(Outcome::Interrupted);
+        }
+        for (index, ending) in missing.into_iter().zip(endings) {
+            if let Ending::Failed(why) = ending {
+                failures[index] = Some(why);
+            }
+        }
+        let tried = self.cells.iter().zip(failures).map(|(cell, failure)| {
+            // a folder with another run's files has nothing to say here
+            let own = files::refuse_foreign(&cell.config, &cell.folder);
+            let evaluations = own.and_then(|()| files::evaluations(&cell.folder, cell.config.steps));
+            let (evaluations, failure) = match evaluations {
+                Ok(rows) => (rows, failure),
+                Err(error) => (Vec::new(), failure.or(Some(format!("{error:#}")))),
+            };
+            Tried { cell, evaluations, failure }
+        });
+        let tried: Vec<Tried> = tried.collect();
+        compare_report::write(self, &tried)?;
+        let failed = tried.iter().filter(|run| run.failure.is_some()).count();
+        Ok(if failed > 0 { Outcome::Failed(failed) } else { Outcome::Finished })
+    }
+}
+
+fn cell(
+    args: &CompareArgs,
+    env: &Environment,
+    variant: &Variant,
+    seed: u64,
+    out: &std::path::Path,
+) -> Result<Cell> {
+    let folder = runs_folder(out).join(&env.name).join(&variant.label).join(format!("seed{seed}"));
+    let one_thread = "threads=1".to_owned();
+    let train = TrainArgs {
+        env: Some(env.name.clone()),
+        dynamics: variant.dynamics.clone(),
+        planner: None,
+        preset: args.preset,
+        steps: args.steps,
+        seed: Some(seed),
+        device: None,
+        out: Some(folder.clone()),
+        config: args.config.clone(),
+        set: [vec![one_thread], args.set.clone(), variant.settings.clone()].concat(),
+    };
+    let config = train.resolve()?;
+    Ok(Cell {
+        env: env.name.clone(),
+        variant: variant.label.clone(),
+        seed,
+        config,
+        folder,
+        arguments: train.arguments(),
+    })
+}
+
+fn job(cell: &Cell) -> Job {
+    let folder = cell.folder.clone();
+    Job {
+        name: cell.name(),
+        arguments: cell.arguments.clone(),
+        folder: cell.folder.clone(),
+        work: cell.config.steps,
+        done: Box::new(move || files::env_step(&folder)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn comparison(line: &str) -> Result<Comparison> {
+        let cli = Cli::try_parse_from(["td-koopman", "compare"].into_iter().chain(line.split_whitespace()))?;
+        let Some(Command::Compare(args)) = cli.command else { panic!("not compare") };
+        Comparison::new(&args)
+    }
+
+    #[test]
+    fn cells_are_training_commands_that_give_their_configuration() {
+        let line = "--env pendulum,linear --variants few:planner.num_samples=32;planner.num_elites=8,mlp --seeds 1..2 \
+                    --preset light --steps 500 --set learner.rho=0.7 --out results/x";
+        let comparison = comparison(line).unwrap();
+        assert_eq!(comparison.cells.len(), 8);
+        for cell in &comparison.cells {
+            let words = ["td-koopman".to_owned()].into_iter().chain(cell.arguments.iter().cloned());
+            let Some(Command::Train(args)) = Cli::try_parse_from(words).unwrap().command else { panic!() };
+            assert_eq!(args.resolve().unwrap(), cell.config);
+            assert_eq!(args.folder(&cell.config), cell.folder);
+            assert_eq!((cell.config.threads, cell.config.steps, cell.config.learner.rho), (1, 500, 0.7));
+        }
+        let first = &comparison.cells[0];
+        assert_eq!(first.folder, PathBuf::from("runs/x/pendulum/few/seed1"));
+        assert_eq!((first.config.planner.num_samples, first.config.variant()), (32, "koopman"));
+        assert_eq!(comparison.cells[2].config.variant(), "mlp");
+        let command = &comparison.commands()[0];
+        assert!(command.contains("train --env pendulum --preset light --steps 500 --seed 1"), "{command}");
+    }
+
+    #[test]
+    fn mistakes_are_named_before_anything_runs() {
+        for (line, complaint) in [
+            ("--env pendulun", "the nearest names are pendulum"),
+            ("--env pendulum,Pendulum-v1", "--env names `pendulum` twice"),
+            ("--env pendulum --variants mlp,mlp", "--variants names `mlp` twice"),
+            ("--env pendulum --variants koopmann", "expected `koopman` or `mlp`"),
+            ("--env pendulum --variants a:planer.num_samples=3", "unknown key `planer.num_samples`"),
+            ("--env pendulum --seeds 3..1", "did you mean 1..3?"),
+            ("--env pendulum --jobs 0", "--jobs"),
+            ("--env pendulum --out ..", "--out .. has no name"),
+        ] {
+            let error = format!("{:#}", comparison(line).err().unwrap());
+            assert!(error.contains(complaint), "{line}: {error}");
+        }
+    }
+}

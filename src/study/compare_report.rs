@@ -1,0 +1,254 @@
+//! What a comparison leaves to be committed: tables, pictures, the small files of its runs, and a page about them.
+
+use super::compare::{Comparison, Tried};
+use super::curves::{CurvePoint, final_and_best, of_task, of_tasks};
+use super::files::{commits, keep_small_files, write_atomically};
+use super::published;
+use super::statistics::{Estimate, summarise};
+use super::text::{cell, number, this_command};
+use crate::provenance::COMMIT;
+use crate::report::{Curve, Evaluated, XAxis, write_svg_over};
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use td_koopman_envs::Source;
+
+/// The highest return of an episode of any DMControl task: 1000 steps with rewards from 0 to 1.
+const DMCONTROL_RETURN: f64 = 1000.0;
+
+/// Writes everything into the comparison's folder.
+pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
+    let out = &comparison.out;
+    fs::create_dir_all(out)?;
+    let mut csv = Table::new("env");
+    for env in &comparison.environments {
+        let (mut over_steps, mut over_seconds) = (Vec::new(), Vec::new());
+        for variant in &comparison.variants {
+            let runs = evaluations(tried, &env.name, variant);
+            let curve = of_task(&runs);
+            csv.add(&env.name, variant, &curve)?;
+            let label = format!("{variant} ({} seeds)", runs.len());
+            over_steps.push(Curve::of_runs(&label, curve.iter().map(|p| p.at(p.env_step)).collect()));
+            over_seconds.push(Curve::of_runs(&label, curve.iter().map(|p| p.at(p.cpu_seconds)).collect()));
+        }
+        let last = over_steps.iter().flat_map(|curve| &curve.points).map(|p| p.env_step).fold(0.0, f64::max);
+        if last > 0.0 {
+            let band = "mean over seeds, band: 95 % bootstrap interval of the mean";
+            over_steps.extend(published::curves(&env.name, last)?);
+            let picture = |axis, name: &str, curves: &[Curve]| {
+                write_svg_over(axis, &out.join(name), &env.name, &format!("{band}; commit {COMMIT}"), curves)
+            };
+            picture(XAxis::EnvSteps, &format!("{}.svg", env.name), &over_steps)?;
+            picture(XAxis::CpuSeconds, &format!("{}-cpu.svg", env.name), &over_seconds)?;
+        }
+    }
+    csv.write(out, "curves.csv")?;
+    let scores = dmcontrol_scores(comparison, tried);
+    if !scores.is_empty() {
+        let mut csv = Table::new("tasks");
+        for (variant, curve) in &scores {
+            csv.add("dmcontrol", variant, curve)?;
+        }
+        csv.write(out, "aggregate.csv")?;
+    }
+    for run in tried {
+        keep_small_files(&run.cell.folder, &out.join("runs").join(run.cell.place()))?;
+    }
+    write_atomically(&out.join("README.md"), page(comparison, tried, &scores).as_bytes())
+}
+
+/// The evaluations of the runs of a variant on a task; runs without any are left out.
+fn evaluations(tried: &[Tried], env: &str, variant: &str) -> Vec<Vec<Evaluated>> {
+    let of_it = tried.iter().filter(|run| run.cell.env == env && run.cell.variant == variant);
+    of_it.map(|run| run.evaluations.clone()).filter(|rows| !rows.is_empty()).collect()
+}
+
+/// The normalised curve of each variant over all DMControl tasks, if there are several.
+fn dmcontrol_scores<'a>(comparison: &'a Comparison, tried: &[Tried]) -> Vec<(&'a str, Vec<CurvePoint>)> {
+    let is_it = |env: &&super::compare::Environment| env.source == Source::DmControl;
+    let tasks: Vec<&str> =
+        comparison.environments.iter().filter(is_it).map(|env| env.name.as_str()).collect();
+    if tasks.len() < 2 {
+        return Vec::new();
+    }
+    let curve = |variant: &'a String| {
+        let runs: Vec<_> = tasks.iter().map(|env| evaluations(tried, env, variant)).collect();
+        let config = tried.iter().find(|run| run.cell.variant == *variant).map(|run| &run.cell.config);
+        let (every, end) = config.map_or((1, 1), |c| (c.evaluation.every, c.steps));
+        (variant.as_str(), of_tasks(&runs, DMCONTROL_RETURN, every, end))
+    };
+    comparison.variants.iter().map(curve).collect()
+}
+
+/// A CSV of curves.
+struct Table(csv::Writer<Vec<u8>>);
+
+impl Table {
+    fn new(first: &str) -> Self {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let header = [
+            first,
+            "variant",
+            "env_step",
+            "cpu_seconds",
+            "runs",
+            "mean",
+            "mean_low",
+            "mean_high",
+            "iqm",
+            "iqm_low",
+            "iqm_high",
+            "min",
+            "max",
+        ];
+        writer.write_record(header).expect("memory takes every row");
+        Self(writer)
+    }
+
+    fn add(&mut self, env: &str, variant: &str, curve: &[CurvePoint]) -> Result<()> {
+        for point in curve {
+            let (mean, iqm) = (point.summary.mean, point.summary.iqm);
+            let numbers =
+                [mean.value, mean.low, mean.high, iqm.value, iqm.low, iqm.high, point.min, point.max];
+            let seconds = if point.cpu_seconds.is_finite() {
+                format!("{:.1}", point.cpu_seconds)
+            } else {
+                String::new()
+            };
+            let start = [env.into(), variant.into(), point.env_step.to_string(), seconds];
+            let runs = [point.summary.runs.to_string()];
+            self.0.write_record(start.into_iter().chain(runs).chain(numbers.map(|x| format!("{x:.5}"))))?;
+        }
+        Ok(())
+    }
+
+    fn write(self, out: &std::path::Path, name: &str) -> Result<()> {
+        write_atomically(&out.join(name), &self.0.into_inner()?)
+    }
+}
+
+fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoint>)]) -> String {
+    let mut page = String::new();
+    let name = comparison.out.file_name().unwrap_or_default().to_string_lossy();
+    let finished = tried.iter().filter(|run| run.failure.is_none()).count();
+    let commits: BTreeSet<String> = tried.iter().flat_map(|run| commits(&run.cell.folder)).collect();
+    let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
+    let _ = write!(
+        page,
+        "# {name}\n\nMade by `{}`.\n\n- runs: {} of {} finished; {} seeds ({}) of each variant\n- commits: trained at {}, \
+         reported at {COMMIT}\n- device: {}, {} thread(s) each\n",
+        this_command(),
+        finished,
+        tried.len(),
+        seeds.len(),
+        seeds.join(", "),
+        commits.into_iter().collect::<Vec<_>>().join(", "),
+        tried.first().map_or("", |run| run.cell.config.device.as_str()),
+        tried.first().map_or(1, |run| run.cell.config.threads),
+    );
+    page += "\nReturns are means over evaluation episodes without exploration noise. *mean* and *IQM* (interquartile mean over \
+             runs, Agarwal et al. 2021) are over the finished runs, with 95 % percentile intervals of 2000 bootstrap resamples of \
+             the seeds within each task. *best* is the mean of each run's best evaluation, which is optimistic.\n";
+    summary_table(&mut page, comparison, tried);
+    score_table(&mut page, scores);
+    page += "\n## Runs\n\n| env | variant | seed | final return | best return | env steps | CPU s | |\n|---|---|---:|---:|---:|---:|---:|---|\n";
+    for run in tried {
+        let (last, best) = final_and_best(&run.evaluations).unwrap_or((f64::NAN, f64::NAN));
+        let (steps, seconds) =
+            run.evaluations.last().map_or((0.0, 0.0), |row| (row.env_step, row.cpu_seconds));
+        let state = run.failure.as_ref().map_or("finished".into(), |why| format!("failed: {}", cell(why)));
+        let c = run.cell;
+        let (env, variant, seed) = (&c.env, &c.variant, c.seed);
+        let (last, best) = (number(last), number(best));
+        let _ = writeln!(
+            page,
+            "| {env} | {variant} | {seed} | {last} | {best} | {steps:.0} | {seconds:.0} | {state} |"
+        );
+    }
+    settings_table(&mut page, comparison, tried);
+    page += "\n## Files\n\n`curves.csv`: every evaluation step with mean, IQM, intervals and range; ";
+    if !scores.is_empty() {
+        page += "`aggregate.csv`: the normalised scores; ";
+    }
+    page += "`runs/`: evaluations, configuration and provenance of each run.\n";
+    for env in &comparison.environments {
+        if comparison.out.join(format!("{}.svg", env.name)).exists() {
+            let _ = write!(
+                page,
+                "\n![{0}, over environment steps]({0}.svg)\n\n![{0}, over CPU seconds]({0}-cpu.svg)\n",
+                env.name
+            );
+        }
+    }
+    page
+}
+
+fn with_interval(e: Estimate) -> String {
+    format!("{} [{}, {}]", number(e.value), number(e.low), number(e.high))
+}
+
+fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
+    *page += "\n## Returns\n\n| env | variant | runs | final mean [95 %] | final IQM [95 %] | best mean [95 %] |\n|---|---|---:|---|---|---|\n";
+    for env in &comparison.environments {
+        for variant in &comparison.variants {
+            let of_it =
+                || tried.iter().filter(|run| run.cell.env == env.name && run.cell.variant == *variant);
+            let ends: Vec<(f64, f64)> = of_it()
+                .filter(|run| run.failure.is_none())
+                .filter_map(|run| final_and_best(&run.evaluations))
+                .collect();
+            let finals = summarise(&[ends.iter().map(|end| end.0).collect()]);
+            let bests = summarise(&[ends.iter().map(|end| end.1).collect()]);
+            let show = |e: Option<Estimate>| e.map_or("–".into(), with_interval);
+            let (mean, iqm) = (show(finals.map(|s| s.mean)), show(finals.map(|s| s.iqm)));
+            let best = show(bests.map(|s| s.mean));
+            let (runs, all) = (ends.len(), of_it().count());
+            let _ =
+                writeln!(page, "| {} | {variant} | {runs} of {all} | {mean} | {iqm} | {best} |", env.name);
+        }
+    }
+}
+
+fn score_table(page: &mut String, scores: &[(&str, Vec<CurvePoint>)]) {
+    if scores.is_empty() {
+        *page += "\nThere is no score over tasks: only several DMControl tasks have returns on one scale.\n";
+        return;
+    }
+    *page += "\n## Score over the DMControl tasks\n\nReturns divided by 1000, the highest return of every DMControl task; other tasks \
+              take no part. A run that failed takes part as far as it came. The last evaluation that every task has:\n\n| variant | env steps | runs | mean [95 %] | IQM [95 %] |\n|---|---:|---:|---|---|\n";
+    for (variant, curve) in scores {
+        let Some(end) = curve.last() else {
+            let _ = writeln!(page, "| {variant} | – | 0 | – | – |");
+            continue;
+        };
+        let (mean, iqm) = (with_interval(end.summary.mean), with_interval(end.summary.iqm));
+        let _ = writeln!(page, "| {variant} | {} | {} | {mean} | {iqm} |", end.env_step, end.summary.runs);
+    }
+}
+
+/// The keys in which the variants differ.
+fn settings_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
+    let of = |variant: &String| {
+        tried.iter().find(|run| run.cell.variant == *variant).map(|run| run.cell.config.entries())
+    };
+    let entries: Vec<_> = comparison.variants.iter().filter_map(of).collect();
+    let Some(first) = entries.first() else { return };
+    let differing: Vec<&String> =
+        first.keys().filter(|key| entries.iter().any(|e| e[*key] != first[*key])).collect();
+    let _ = write!(page, "\n## Settings\n\nAll keys are in the `config.toml` of each run. ");
+    if differing.is_empty() {
+        *page += "The variants have the same settings.\n";
+        return;
+    }
+    let labels = comparison.variants.join(" | ");
+    let _ = write!(
+        page,
+        "The variants differ in:\n\n| key | {labels} |\n|---|{}\n",
+        "---|".repeat(entries.len())
+    );
+    for key in differing {
+        let values: Vec<String> = entries.iter().map(|e| cell(&e[key].to_string())).collect();
+        let _ = writeln!(page, "| `{key}` | {} |", values.join(" | "));
+    }
+}

@@ -1,0 +1,171 @@
+//! What the files of a run and of a study say, and how a study writes its own.
+
+use crate::config::RunConfig;
+use crate::report::{Evaluated, read_evaluations};
+use crate::train::refuse_another_run;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The console output of a cell.
+pub const LOG: &str = "console.log";
+
+/// The evaluations of a run up to the one that ends `steps`; none before it has begun.
+pub fn evaluations(run: &Path, steps: u64) -> Result<Vec<Evaluated>> {
+    let path = run.join("eval.csv");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let mut rows = read_evaluations(&path)?;
+    if let Some(end) = rows.iter().position(|row| row.env_step >= steps as f64) {
+        rows.truncate(end + 1);
+    }
+    Ok(rows)
+}
+
+/// Refuses a folder that holds a run with other settings.
+pub fn refuse_foreign(config: &RunConfig, folder: &Path) -> Result<()> {
+    let saved = folder.join("config.toml");
+    if !saved.exists() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&saved).with_context(|| format!("cannot read {}", saved.display()))?;
+    refuse_another_run(&RunConfig::from_toml(&text, &saved.display().to_string())?, config, folder)
+}
+
+/// Whether the run in `folder` has taken its steps: its last evaluation is there, and so is the curve drawn at its end.
+///
+/// # Errors
+/// The folder holds a run with other settings.
+pub fn is_finished(config: &RunConfig, folder: &Path) -> Result<bool> {
+    refuse_foreign(config, folder)?;
+    if !folder.join("curve.svg").exists() {
+        return Ok(false);
+    }
+    let last = evaluations(folder, config.steps)?.last().map_or(0.0, |row| row.env_step);
+    Ok(last >= config.steps as f64)
+}
+
+/// Environment steps of a run as of its last finished episode; 0 if nothing is known.
+pub fn env_step(run: &Path) -> u64 {
+    let tail = tail(&run.join("train.csv")).unwrap_or_default();
+    // a row being written has no end of line yet
+    let whole = tail.rfind('\n').map_or("", |end| &tail[..end]);
+    let last = whole.lines().last().unwrap_or_default();
+    last.split(',').next().and_then(|cell| cell.parse().ok()).unwrap_or(0)
+}
+
+/// The last line of a file that says anything.
+pub fn last_line(path: &Path) -> Option<String> {
+    let tail = tail(path).ok()?;
+    tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+}
+
+/// The last 4 KiB of a file.
+fn tail(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Writes a file that is whole or, after a kill, the one before.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        // several processes may write the same file at the same time, each its own partial one
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.partial", std::process::id()));
+        let partial = folder.join(name);
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(partial, path)
+    };
+    write().with_context(|| format!("cannot write {}; is the disk full?", path.display()))
+}
+
+/// Copies the small files of a run, as far as they exist.
+pub fn keep_small_files(run: &Path, to: &Path) -> Result<()> {
+    for name in ["eval.csv", "config.toml", "provenance.txt"] {
+        let from = run.join(name);
+        if from.exists() {
+            let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+            write_atomically(&to.join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The folder of a study's runs, `runs/NAME`, for the folder of its results, `…/NAME`.
+pub fn runs_folder(out: &Path) -> PathBuf {
+    Path::new("runs").join(out.file_name().unwrap_or("study".as_ref()))
+}
+
+/// The commits that worked on a run, from its `provenance.txt`.
+pub fn commits(run: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run.join("provenance.txt")).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.strip_prefix("commit=")).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::with;
+
+    #[test]
+    fn progress_is_the_last_whole_row() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(env_step(folder.path()), 0);
+        for (text, step) in
+            [("", 0), ("env_step,x\n", 0), ("env_step,x\n200,1\n400,2\n", 400), ("h\n200,1\n40", 200)]
+        {
+            fs::write(folder.path().join("train.csv"), text).unwrap();
+            assert_eq!(env_step(folder.path()), step, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_that_says_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOG);
+        assert_eq!(last_line(&path), None);
+        fs::write(&path, "x\n".repeat(5000) + "error: diverged\n\n").unwrap();
+        assert_eq!(last_line(&path).unwrap(), "error: diverged");
+    }
+
+    #[test]
+    fn a_run_is_finished_when_it_has_its_steps_and_its_curve() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let config = with(&["env=pendulum", "steps=400"]).unwrap();
+        let finished = |config| is_finished(config, folder.path()).unwrap();
+        assert!(!finished(&config));
+        file("config.toml", &config.to_toml());
+        let header = "env_step,return_mean,return_sd,episodes,cpu_seconds,wall_seconds\n";
+        file("eval.csv", &format!("{header}200,1,0,1,1,1\n400,2,0,1,2,2\n600,3,0,1,3,3\n"));
+        assert!(!finished(&config), "without its curve");
+        file("curve.svg", "");
+        assert!(finished(&config));
+        assert_eq!(evaluations(folder.path(), 300).unwrap().last().unwrap().env_step, 400.0);
+        let longer = with(&["env=pendulum", "steps=1000"]).unwrap();
+        assert!(!finished(&longer), "asked for more steps");
+        let other = with(&["env=pendulum", "steps=400", "learner.rho=0.9"]).unwrap();
+        let error = is_finished(&other, folder.path()).unwrap_err().to_string();
+        assert!(error.contains("other settings") && error.contains("rho"), "{error}");
+    }
+
+    #[test]
+    fn atomic_files_replace_and_leave_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/a.csv");
+        write_atomically(&path, b"1").unwrap();
+        write_atomically(&path, b"2").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"2");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}
