@@ -171,7 +171,14 @@ mod tests {
     fn agent(edit: impl Fn(&mut AgentConfig)) -> Agent {
         let mut config = tiny(DynamicsKind::Koopman);
         edit(&mut config);
-        Agent::new(&config, 4, 2, &mut Stream::new(1, "init"), &crate::device::cpu())
+        let mut agent = Agent::new(&config, 4, 2, &mut Stream::new(1, "init"), &crate::device::cpu());
+        // heads and gates start at zero, where every sequence scores the same
+        let (mut state, mut stream) = (agent.export(), Stream::new(2, "init"));
+        for parameter in state.parameters.values_mut().filter(|p| p.values.iter().all(|x| *x == 0.0)) {
+            parameter.values = stream.uniform(parameter.values.len(), -0.1, 0.1);
+        }
+        agent.import(&state).expect("it is its own state");
+        agent
     }
 
     fn streams(n: u64) -> Vec<Stream> {
@@ -238,6 +245,22 @@ mod tests {
         }
     }
 
+    /// From the same noise: what climbs from the policy's sequences must not end below them.
+    #[test]
+    fn gradient_ascent_improves_on_the_policy() {
+        for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+            let score = |steps| {
+                let agent = agent(|c| {
+                    (c.model.dynamics, c.planner.kind) = (dynamics, PlannerKind::Grad);
+                    c.planner.grad.steps = steps;
+                });
+                let schedule = Schedule { horizon: 3, min_std: 0.5 };
+                agent.act(&[0.3; 4], &[Plan::cold()], schedule, Mode::Exploit, &mut streams(1))[0].elite_score
+            };
+            assert!(score(20) > score(1) && score(1) > score(0), "{dynamics:?}");
+        }
+    }
+
     /// Elites travel in the caller's plan, and nowhere else.
     #[test]
     fn kept_elites_change_the_next_decision() {
@@ -250,8 +273,10 @@ mod tests {
         let first = act(&Plan::cold());
         assert_eq!(first.plan.shifted_elites(2, 2).count(), 2, "0.3 of eight");
         assert_eq!(first, act(&Plan::cold()));
-        let without = Plan::new(first.plan.shifted(2, 2));
-        let with = without.clone().with_elites(vec![0.9; 8]);
+        // one step later these are corners that this model likes
+        let best = [1.0, 0.0, -1.0, 1.0];
+        let without = Plan::new(vec![0.0; 6]);
+        let with = without.clone().with_elites([&[0.0; 2], &best[..], &[0.0; 2], &best].concat());
         assert_ne!(act(&with).plan, act(&without).plan);
     }
 

@@ -1,9 +1,10 @@
 //! The learner as a whole.
 
 use super::*;
-use crate::config::{AgentConfig, DynamicsKind, tests::tiny};
+use crate::config::{AgentConfig, Conditioning, DynamicsKind, tests::tiny};
 use crate::replay::{Batch, Ending, Episode, Replay};
 use crate::rng::Stream;
+use crate::test_support::{max_difference, normal};
 use std::collections::BTreeMap;
 
 const OBSERVATION: usize = 4;
@@ -153,4 +154,43 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let differing: BTreeMap<_, _> =
         one.parameters.iter().filter(|(name, p)| four.parameters[*name] != **p).collect();
     assert!(differing.is_empty(), "{:?} differ", differing.keys());
+}
+
+/// What a planner climbs: against differences of the score it is measured by, for every way a gate can look.
+#[test]
+fn gradients_of_returns_are_those_of_the_score() {
+    let kinds = [
+        (DynamicsKind::Koopman, Conditioning::Along),
+        (DynamicsKind::Koopman, Conditioning::Start),
+        (DynamicsKind::Koopman, Conditioning::Nominal),
+        (DynamicsKind::Mlp, Conditioning::Along),
+    ];
+    for (dynamics, conditioning) in kinds {
+        let config = tiny(dynamics);
+        let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
+        // heads and gates start at zero
+        batches(&config, 100).iter().for_each(|b| drop(learner.update(b, &mut noise)));
+        let before = learner.export();
+        let world = learner.online().world();
+        let z0 = world.encode(normal::<2>([2, OBSERVATION], 5));
+        let (actions, tails) =
+            (normal::<4>([2, 3, 4, ACTION], 6) * 0.4, normal::<3>([2, 3, ACTION], 7) * 0.05);
+        let gates = world.dynamics.gates(conditioning, z0.clone(), normal::<3>([2, 4, ACTION], 8) * 0.3);
+        let score = |actions| world.score(z0.clone(), actions, tails.clone(), gates.clone(), 0.99);
+        let (scores, gradient) =
+            learner.score_gradient(z0.clone(), actions.clone(), tails.clone(), gates.clone());
+        assert!(max_difference(scores, score(actions.clone())) < 1e-5, "{dynamics:?} {conditioning:?}");
+        // along one direction for all sequences at once, each of which sees only its own actions
+        let direction = normal::<4>([2, 3, 4, ACTION], 9);
+        let step = 1e-2;
+        let [up, down] = [step, -step].map(|s| score(actions.clone() + direction.clone() * s));
+        let slope = (gradient * direction).sum_dim(3).sum_dim(2).reshape([2, 3]);
+        let scale = slope.clone().abs().max().into_scalar::<f32>();
+        let difference = max_difference((up - down) / (2.0 * step), slope);
+        assert!(
+            scale > 1e-2 && difference < 0.02 * scale,
+            "{dynamics:?} {conditioning:?}: {difference} of {scale}"
+        );
+        assert_eq!(learner.export(), before, "the networks stay");
+    }
 }

@@ -61,3 +61,49 @@ pub(super) fn plan(
         std,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DynamicsKind, LinearSchedule, tests::tiny};
+    use crate::device::cpu;
+    use crate::planner::Mode;
+    use crate::rng::Stream;
+    use crate::test_support::values;
+
+    /// What these two decided before other planners came, in a problem of two environments.
+    #[test]
+    fn mppi_and_cem_decide_as_they_always_did() {
+        let known = [
+            (PlannerKind::Mppi, [0.16070038, 0.09804024, 0.26643634, 0.13206297], [-0.4376483, -0.41469932]),
+            (PlannerKind::Cem, [0.015566613, 0.23169662, 0.32333267, 0.22472923], [-0.59121156, -0.3840774]),
+        ];
+        let score = |candidates: Candidates| {
+            let actions = candidates.actions();
+            let [e, n, h, a] = actions.dims();
+            -((actions - 0.3).square().reshape([e, n, h * a]).sum_dim(2).squeeze_dim::<2>(2))
+        };
+        for (kind, action, elite_score) in known {
+            let config = PlannerConfig {
+                kind,
+                num_samples: 8,
+                policy_fraction: 0.25,
+                num_elites: 3,
+                iterations: 2,
+                temperature: 1.0,
+                init_std: 1.0,
+                min_std: LinearSchedule { start: 0.05, end: 0.05, decisions: 0 },
+                ..tiny(DynamicsKind::Mlp).planner
+            };
+            let mut streams = [Stream::new(1, "noise"), Stream::new(2, "noise")];
+            let noise = Noise::draw(&config, 0.05, 3, 2, Mode::Explore, &mut streams, &cpu());
+            let proposals = noise.policy().map(|(steps, _)| steps);
+            let outcome = plan(&config, 0.05, Tensor::zeros([2, 3, 2], &cpu()), proposals, &noise, score);
+            let close = |found: Vec<f32>, known: &[f32]| {
+                found.iter().zip(known).all(|(a, b)| (a - b).abs() < 1e-6) && found.len() == known.len()
+            };
+            assert!(close(values(outcome.action), &action), "{kind:?}");
+            assert!(close(values(outcome.elite_score), &elite_score), "{kind:?}");
+        }
+    }
+}
