@@ -54,9 +54,12 @@ pub struct TrainArgs {
     /// Environment, by its short or official name (see `td-koopman envs`)
     #[arg(long)]
     pub env: Option<String>,
-    /// Latent dynamics: koopman or mlp
+    /// Latent dynamics: koopman, mlp, gru, transformer or dssm
     #[arg(long)]
     pub dynamics: Option<String>,
+    /// Dynamics to whose number of parameters the chosen ones are widened or narrowed, or none
+    #[arg(long, value_name = "DYNAMICS")]
+    pub match_params: Option<String>,
     /// Planner: mppi, mppi2, cem, icem, grad, random or policy (see configs/default.toml)
     #[arg(long)]
     pub planner: Option<String>,
@@ -111,6 +114,7 @@ pub struct EvalArgs {
 Examples:
   td-koopman bench                                              the default preset, Koopman and MLP
   td-koopman bench --training-lengths 10,20,50,100              with the training-speed protocol of the paper
+  td-koopman bench --dynamics koopman,gru,transformer,dssm --match-params koopman
   td-koopman bench --preset small,light --horizons 5,20         two presets side by side
   td-koopman bench --preset paper --planners mppi,icem,grad --samples 512,2048 --json bench.json")]
 pub struct BenchArgs {
@@ -120,9 +124,12 @@ pub struct BenchArgs {
     /// Sizes, comma-separated
     #[arg(long, value_enum, value_delimiter = ',', default_value = "small")]
     pub preset: Vec<Preset>,
-    /// Dynamics, comma-separated
+    /// Dynamics, comma-separated: koopman, mlp, gru, transformer, dssm
     #[arg(long, value_delimiter = ',', default_value = "koopman,mlp")]
     pub dynamics: Vec<String>,
+    /// Dynamics to whose number of parameters all are widened or narrowed, or none
+    #[arg(long, value_name = "DYNAMICS")]
+    pub match_params: Option<String>,
     /// Planners, comma-separated: mppi, mppi2, cem, icem, grad, random, policy
     #[arg(long, value_delimiter = ',', default_value = "mppi")]
     pub planners: Vec<String>,
@@ -162,6 +169,8 @@ impl BenchArgs {
                 layers.push(Layer::key("--env", "env", self.env.as_str()));
                 layers.push(Layer::key("--dynamics", "model.dynamics", dynamics.as_str()));
                 layers.push(Layer::key("--planners", "planner.kind", planner.as_str()));
+                let like = self.match_params.as_deref();
+                layers.extend(like.map(|like| Layer::key("--match-params", "model.match_params", like)));
                 layers.extend(self.device.as_deref().map(|name| Layer::key("--device", "device", name)));
                 Ok(resolve(&layers)?)
             });
@@ -225,6 +234,7 @@ impl TrainArgs {
         };
         flag("env", "env", self.env.clone().map(Into::into));
         flag("dynamics", "model.dynamics", self.dynamics.clone().map(Into::into));
+        flag("match-params", "model.match_params", self.match_params.clone().map(Into::into));
         flag("planner", "planner.kind", self.planner.clone().map(Into::into));
         flag("steps", "steps", self.steps.map(|n| (n as i64).into()));
         flag("seed", "seed", self.seed.map(|n| (n as i64).into()));
@@ -240,6 +250,7 @@ impl TrainArgs {
         };
         flag("env", self.env.clone());
         flag("dynamics", self.dynamics.clone());
+        flag("match-params", self.match_params.clone());
         flag("planner", self.planner.clone());
         flag("preset", self.preset.map(|preset| preset.name().into()));
         flag("steps", self.steps.map(|n| n.to_string()));
@@ -296,5 +307,7 @@ mod tests {
     fn a_wrong_flag_value_names_the_flag() {
         let error = train("--env x --dynamics koopmann").unwrap_err().to_string();
         assert!(error.contains("`model.dynamics = \"koopmann\"` in --dynamics"), "{error}");
+        let error = train("--env x --match-params koopmann").unwrap_err().to_string();
+        assert!(error.contains("`model.match_params = \"koopmann\"` in --match-params"), "{error}");
     }
 }

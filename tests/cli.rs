@@ -14,7 +14,10 @@ fn said(output: &Output) -> String {
 fn bad_requests_end_with_one_sentence_and_exit_code_2() {
     for (arguments, sentence) in [
         (&["--env", "halfcheeta"][..], "the nearest names are halfcheetah"),
-        (&["--env", "pendulum", "--dynamics", "foo"], "expected `koopman` or `mlp`"),
+        (
+            &["--env", "pendulum", "--dynamics", "foo"],
+            "expected one of `koopman`, `mlp`, `gru`, `transformer`, `dssm`",
+        ),
         (&["--env", "pendulum", "--set", "learner.horizn=3"], "the nearest is `learner.horizon`"),
         (
             &["--env", "pendulum", "--set", "learner.horizon=x"],
@@ -76,6 +79,9 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
         "evaluation.episodes=1",
     ]);
     assert!(trained.status.success(), "{}", said(&trained));
+    assert!(said(&trained).contains("parameters in koopman dynamics"), "{}", said(&trained));
+    let provenance = std::fs::read_to_string(temporary.path().join("run/provenance.txt")).unwrap();
+    assert!(provenance.contains(" dynamics_parameters="), "{provenance}");
     for file in ["config.toml", "train.csv", "eval.csv", "curve.svg", "provenance.txt", "tensorboard"] {
         assert!(temporary.path().join("run").join(file).exists(), "{file}");
     }

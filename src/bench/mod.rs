@@ -5,7 +5,7 @@ mod protocol;
 mod report;
 mod subject;
 
-pub use report::{Report, Row};
+pub use report::{Networks, Report, Row};
 
 use crate::config::RunConfig;
 use crate::memory;
@@ -54,8 +54,8 @@ impl Subjects {
         }
     }
 
-    /// Refuses a grid whose largest cell does not fit the memory.
-    fn require_memory(&self, grid: &Grid) -> Result<()> {
+    /// Refuses a grid whose largest cell does not fit the memory, or whose longest horizon is too long for the dynamics.
+    fn require_possible(&self, grid: &Grid) -> Result<()> {
         let largest = |sizes: &[usize]| sizes.iter().copied().max().unwrap_or(1);
         for config in &self.planners {
             let task = Task::open(&config.env, config.train.action_repeat)?;
@@ -63,6 +63,7 @@ impl Subjects {
             config.planner.num_samples = largest(&Self::samples(&config, grid));
             config.learner.horizon = largest(&grid.horizons);
             config.planner.horizon.end = config.learner.horizon as f64;
+            config.validate_horizons()?;
             let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
             let environments = largest(&grid.environments);
             memory::require(memory::Work::Train, &config, observations, actions, environments)?;
@@ -80,7 +81,7 @@ impl Subjects {
 /// Times everything in the grid.
 pub fn bench(grid: &Grid) -> Result<Report> {
     let first = grid.subjects.first().and_then(|s| s.planners.first()).context("there is nothing to time")?;
-    grid.subjects.iter().try_for_each(|subjects| subjects.require_memory(grid))?;
+    grid.subjects.iter().try_for_each(|subjects| subjects.require_possible(grid))?;
     let cells: usize = grid.subjects.iter().map(|subjects| subjects.cells(grid)).sum();
     let bar = ProgressBar::new((cells + grid.lengths.len() * protocol::MODELS.len() + 2) as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  ETA {eta}").expect("a constant"),
@@ -88,7 +89,7 @@ pub fn bench(grid: &Grid) -> Result<Report> {
     bar.set_message("matrix products");
     let meter = Meter::new(&first.device, grid.repeats)?;
     bar.inc(1);
-    let mut rows = Vec::new();
+    let (mut networks, mut rows) = (Vec::new(), Vec::new());
     let mut add = |row: Row| {
         bar.set_message(format!("{} {} {}", row.what, row.of, row.size));
         bar.inc(1);
@@ -98,6 +99,9 @@ pub fn bench(grid: &Grid) -> Result<Report> {
     for subjects in &grid.subjects {
         for (i, config) in subjects.planners.iter().enumerate() {
             let subject = Subject::new(&subjects.name, config, &meter)?;
+            if i == 0 {
+                networks.push(subject.networks());
+            }
             for &horizon in grid.horizons.iter().filter(|_| i == 0) {
                 add(subject.update(horizon)?);
             }
@@ -121,6 +125,7 @@ pub fn bench(grid: &Grid) -> Result<Report> {
         device: first.device.clone(),
         threads: rayon::current_num_threads(),
         gflops: meter.gflops,
+        networks,
         rows,
     })
 }
@@ -260,14 +265,31 @@ mod tests {
                 && table.contains("plan policy")
                 && table.contains("E 2 N 64 H 3")
                 && table.contains("koopman light")
+                && table.contains("mlp: ")
                 && table.contains("Pendulum-v1"),
             "{table}"
         );
         assert!(report.rows.iter().all(|r| r.cpu_ms_range[0] <= r.cpu_ms && r.cpu_ms <= r.cpu_ms_range[1]));
+        assert_eq!(report.networks.len(), 2);
         let folder = tempfile::tempdir().unwrap();
         report.write(&folder.path().join("bench.json")).unwrap();
         let text = std::fs::read_to_string(folder.path().join("bench.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["rows"].as_array().unwrap().len(), report.rows.len());
+    }
+
+    #[test]
+    fn a_transformer_is_not_timed_beyond_its_positions() {
+        let config = with(&["env=pendulum", "model.dynamics=transformer"]).unwrap();
+        let grid = Grid {
+            subjects: vec![Subjects { name: "transformer".into(), planners: vec![config] }],
+            samples: vec![],
+            horizons: vec![5, 100],
+            environments: vec![1],
+            lengths: vec![],
+            repeats: 1,
+        };
+        let error = bench(&grid).unwrap_err().to_string();
+        assert!(error.contains("model.transformer.max_horizon = 50"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Meter, Row};
 use td_koopman_agents::arithmetic::iteration_flops;
-use td_koopman_agents::config::{ControlForm, DynamicsKind, ModelConfig};
+use td_koopman_agents::config::{ControlForm, DynamicsKind, MatchParams, ModelConfig};
 use td_koopman_agents::predictor::Trial;
 use td_koopman_agents::rng::Stream;
 
@@ -39,6 +39,8 @@ impl Model {
         let mut config = base.clone();
         let control = &mut config.koopman.control;
         control.form = ControlForm::Additive;
+        // the protocol's own sizes
+        (config.match_params, config.mlp.hidden_dim) = (MatchParams::None, 0);
         (config.dynamics, config.latent_dim, config.hidden_dim) = (DynamicsKind::Koopman, 512, 0);
         match self {
             Model::Koopman => (control.action_hidden, control.encoded_dim) = (vec![450], 450),

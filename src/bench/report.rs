@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::Path;
+use td_koopman_agents::model::Parameters;
 
 /// One timing.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +27,15 @@ pub struct Row {
     pub floor_share: Option<f64>,
 }
 
+/// How large the networks of an agent are.
+#[derive(Clone, Debug, Serialize)]
+pub struct Networks {
+    /// Which dynamics.
+    pub of: String,
+    /// Numbers of parameters.
+    pub parameters: Parameters,
+}
+
 /// All timings and where they were taken.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -37,6 +47,8 @@ pub struct Report {
     pub threads: usize,
     /// Rate of a 1024³ product, GFLOP per second of CPU time on a CPU, of wall-clock time on a GPU.
     pub gflops: f64,
+    /// The agents that were timed.
+    pub networks: Vec<Networks>,
     /// The timings.
     pub rows: Vec<Row>,
 }
@@ -44,16 +56,18 @@ pub struct Report {
 impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
-        let mut lines = vec![
-            format!(
-                "{}; device {}, {} thread(s); a 1024³ product runs at {:.0} GFLOP/s",
-                self.program, self.device, self.threads, self.gflops
-            ),
-            format!(
-                "{:<11} {:<16} {:<20} {:>10} {:>18} {:>10} {:>8} {:>6}",
-                "what", "of", "size", "CPU ms", "(min–max)", "wall ms", "GFLOP", "floor"
-            ),
-        ];
+        let mut lines = vec![format!(
+            "{}; device {}, {} thread(s); a 1024³ product runs at {:.0} GFLOP/s",
+            self.program, self.device, self.threads, self.gflops
+        )];
+        lines.extend(self.networks.iter().map(|n| {
+            let Parameters { dynamics, total } = n.parameters;
+            format!("{}: {dynamics} parameters in the dynamics, {total} in all networks", n.of)
+        }));
+        lines.push(format!(
+            "{:<11} {:<16} {:<20} {:>10} {:>18} {:>10} {:>8} {:>6}",
+            "what", "of", "size", "CPU ms", "(min–max)", "wall ms", "GFLOP", "floor"
+        ));
         lines.extend(self.rows.iter().map(|r| {
             let [low, high] = r.cpu_ms_range;
             let optional = |x: Option<String>| x.unwrap_or_default();

@@ -1,12 +1,13 @@
 //! Plans and updates of one agent.
 
-use super::{Meter, Row};
+use super::{Meter, Networks, Row};
 use crate::config::RunConfig;
 use crate::task::Task;
 use anyhow::Result;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::arithmetic::{plan_flops, update_flops};
 use td_koopman_agents::config::PlannerKind;
+use td_koopman_agents::model::Parameters;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
 use td_koopman_agents::rng::Stream;
@@ -37,6 +38,12 @@ impl<'a> Subject<'a> {
         let batch = subject.batch(subject.config.learner.horizon)?;
         (0..5).for_each(|_| drop(subject.agent.update(&batch, &mut stream)));
         Ok(subject)
+    }
+
+    /// How large its networks are.
+    pub fn networks(&self) -> Networks {
+        let parameters = Parameters::of(&self.config.model, self.observations, self.actions);
+        Networks { of: self.name.into(), parameters }
     }
 
     fn batch(&self, horizon: usize) -> Result<Batch> {

@@ -1,14 +1,13 @@
 //! The configuration of a run: typed, complete, validated, saved with the run.
 
 mod layers;
+mod model;
 
 pub use layers::{Layer, leaves, resolve};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use td_koopman_agents::config::{
-    AgentConfig, Conditioning, DynamicsKind, LearnerConfig, ModelConfig, PlannerConfig, ReplayConfig,
-};
+use td_koopman_agents::config::{AgentConfig, LearnerConfig, ModelConfig, PlannerConfig, ReplayConfig};
 use td_koopman_agents::planner::Budget;
 use thiserror::Error;
 
@@ -154,10 +153,6 @@ impl RunConfig {
             ("steps", self.steps),
             ("evaluation.every", self.evaluation.every),
             ("evaluation.episodes", self.evaluation.episodes),
-            ("model.latent_dim", self.model.latent_dim as u64),
-            ("model.hidden_dim", self.model.hidden_dim as u64),
-            ("model.koopman.control.encoded_dim", self.model.koopman.control.encoded_dim as u64),
-            ("model.koopman.control.gate_hidden", self.model.koopman.control.gate_hidden as u64),
             ("learner.batch_size", self.learner.batch_size as u64),
             ("learner.horizon", self.learner.horizon as u64),
             ("learner.target_every", self.learner.target_every),
@@ -168,13 +163,6 @@ impl RunConfig {
         ];
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
-        }
-        let widths = [
-            ("model.encoder_hidden", &self.model.encoder_hidden),
-            ("model.koopman.control.action_hidden", &self.model.koopman.control.action_hidden),
-        ];
-        for (key, widths) in widths {
-            require(!widths.contains(&0), key, format!("{widths:?}"), "must not contain a layer of width 0")?;
         }
         let not_negative = [
             ("train.updates_per_decision", self.train.updates_per_decision),
@@ -218,7 +206,7 @@ impl RunConfig {
         ] {
             require((1.0..=1e4).contains(h), key, h, "must lie between 1 and 10000")?;
         }
-        self.validate_koopman()?;
+        self.validate_model()?;
         self.validate_population()
     }
 
@@ -246,45 +234,9 @@ impl RunConfig {
         )
     }
 
-    fn validate_koopman(&self) -> Result<(), ConfigError> {
-        if self.model.dynamics != DynamicsKind::Koopman {
-            return Ok(());
-        }
-        let e = &self.model.koopman.eigenvalues;
-        require(
-            self.model.koopman.control.conditioning != Conditioning::Nominal,
-            "model.koopman.control.conditioning",
-            "nominal",
-            "must be start or along: only a planner has a nominal plan, see plan_conditioning",
-        )?;
-        require(
-            self.model.latent_dim.is_multiple_of(2),
-            "model.latent_dim",
-            self.model.latent_dim,
-            "must be even: a complex mode takes two real numbers",
-        )?;
-        let [low, high] = e.mu_bounds;
-        require(
-            low < high,
-            "model.koopman.eigenvalues.mu_bounds",
-            format!("{:?}", e.mu_bounds),
-            "must ascend",
-        )?;
-        let [first, last] = e.dt_range;
-        require(
-            0.0 < first && first <= last && last.is_finite(),
-            "model.koopman.eigenvalues.dt_range",
-            format!("{:?}", e.dt_range),
-            "must be two ascending positive numbers",
-        )
-    }
-
     /// A short name of the variant, for folders and legends.
     pub fn variant(&self) -> &'static str {
-        match self.model.dynamics {
-            DynamicsKind::Koopman => "koopman",
-            DynamicsKind::Mlp => "mlp",
-        }
+        self.model.dynamics.name()
     }
 
     /// A short name of the planner.

@@ -1,7 +1,7 @@
 //! What a person sees of a run in the terminal, or finds in its log.
 
 use super::rate::Rate;
-use super::{Episode, Evaluation, Progress, Recorder};
+use super::{Episode, Evaluation, Progress, Recorder, Start};
 use anyhow::Result;
 use indicatif::{FormattedDuration, HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
 use std::{
@@ -88,6 +88,16 @@ impl ConsoleRecorder {
 }
 
 impl Recorder for ConsoleRecorder {
+    fn start(&mut self, start: &Start) {
+        let like = start.matched.map(|name| format!(" (matched to {name})")).unwrap_or_default();
+        self.screen.line(&format!(
+            "{} parameters in {} dynamics{like}, {} in all networks",
+            HumanCount(start.parameters.dynamics as u64),
+            start.dynamics,
+            HumanCount(start.parameters.total as u64),
+        ));
+    }
+
     fn episode(&mut self, episode: &Episode) -> Result<()> {
         if episode.bad_scores > 0 {
             self.screen.line(&format!(
@@ -186,6 +196,7 @@ mod tests {
     use super::*;
     use crate::record::events::samples::{episode, evaluation, losses};
     use std::{cell::RefCell, rc::Rc};
+    use td_koopman_agents::model::Parameters;
 
     #[derive(Clone, Default)]
     struct Log(Rc<RefCell<Vec<u8>>>);
@@ -232,6 +243,20 @@ mod tests {
             "train  41,000 / 50,000 env steps  100 steps/s  ETA 00:01:30",
             "train  42,000 / 50,000 env steps  100 steps/s  ETA 00:01:20",
             "train  42,499 / 50,000 env steps  100 steps/s  ETA 00:01:15",
+        ];
+        assert_eq!(log.lines(), expected);
+    }
+
+    #[test]
+    fn the_first_line_tells_how_large_the_networks_are() {
+        let log = Log::default();
+        let mut console = ConsoleRecorder::on(Screen::Lines(Box::new(log.clone())));
+        let parameters = Parameters { dynamics: 22_700, total: 1_234_567 };
+        console.start(&Start { dynamics: "koopman", matched: None, parameters });
+        console.start(&Start { dynamics: "gru", matched: Some("koopman"), parameters });
+        let expected = [
+            "22,700 parameters in koopman dynamics, 1,234,567 in all networks",
+            "22,700 parameters in gru dynamics (matched to koopman), 1,234,567 in all networks",
         ];
         assert_eq!(log.lines(), expected);
     }

@@ -1,6 +1,18 @@
 //! What a training run reports: plain numbers, already averaged and read back from the device.
 
 use td_koopman_agents::learner::Losses;
+use td_koopman_agents::model::Parameters;
+
+/// What a process of a run begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// Name of the dynamics.
+    pub dynamics: &'static str,
+    /// Name of the dynamics that they were sized to, if any.
+    pub matched: Option<&'static str>,
+    /// How large the networks are.
+    pub parameters: Parameters,
+}
 
 /// One training episode: a row of `train.csv`.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,7 +16,7 @@ mod tensorboard;
 pub use clock::{Clock, timed};
 pub use console::ConsoleRecorder;
 pub use csv_files::{CsvRecorder, EVALUATION_COLUMNS};
-pub use events::{Episode, Evaluation, Progress};
+pub use events::{Episode, Evaluation, Progress, Start};
 pub use multi::Multi;
 pub use tensorboard::TensorBoardRecorder;
 
@@ -41,6 +41,9 @@ pub struct Recorded {
 /// with the record of a run that was never interrupted. For that to hold, the loop calls [`Recorder::flush`] before it
 /// writes a checkpoint.
 pub trait Recorder {
+    /// A process begins to work on the run.
+    fn start(&mut self, _start: &Start) {}
+
     /// One training episode has ended.
     fn episode(&mut self, episode: &Episode) -> Result<()>;
 

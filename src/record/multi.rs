@@ -1,6 +1,6 @@
 //! Several recorders as one.
 
-use super::{Episode, Evaluation, Progress, Recorder};
+use super::{Episode, Evaluation, Progress, Recorder, Start};
 use anyhow::Result;
 
 /// Hands every event to each of its recorders, in order.
@@ -20,6 +20,12 @@ impl Multi {
 }
 
 impl Recorder for Multi {
+    fn start(&mut self, start: &Start) {
+        for recorder in &mut self.0 {
+            recorder.start(start);
+        }
+    }
+
     fn episode(&mut self, episode: &Episode) -> Result<()> {
         self.each(|recorder| recorder.episode(episode))
     }

@@ -19,10 +19,13 @@ pub struct CompareArgs {
     /// Environments, comma-separated (see `td-koopman envs`)
     #[arg(long, value_name = "ENV[,ENV...]")]
     pub env: String,
-    /// Variants, comma-separated: a dynamics (koopman, mlp), or a label with settings, LABEL:KEY=VALUE;KEY=VALUE. A label
+    /// Variants, comma-separated: a dynamics (koopman, mlp, gru, transformer, dssm), or a label with settings, LABEL:KEY=VALUE;KEY=VALUE. A label
     /// that is the name of a dynamics chooses it, too
     #[arg(long, value_name = "VARIANT[,...]", default_value = "koopman,mlp")]
     pub variants: String,
+    /// Dynamics to whose number of parameters those of all variants are widened or narrowed, or none
+    #[arg(long, value_name = "DYNAMICS")]
+    pub match_params: Option<String>,
     /// Seeds: 1..5 (1 to 5, both included) or 1,2,7
     #[arg(long, default_value = "1..5")]
     pub seeds: String,

@@ -174,6 +174,7 @@ fn cell(
     let train = TrainArgs {
         env: Some(env.name.clone()),
         dynamics: variant.dynamics.clone(),
+        match_params: args.match_params.clone(),
         planner: None,
         preset: args.preset,
         steps: args.steps,

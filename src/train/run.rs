@@ -8,8 +8,8 @@ use crate::evaluate::evaluate;
 use crate::memory;
 use crate::provenance;
 use crate::record::{
-    self, Clock, ConsoleRecorder, CsvRecorder, Evaluation, Multi, Progress, Recorder, TensorBoardRecorder,
-    timed,
+    self, Clock, ConsoleRecorder, CsvRecorder, Evaluation, Multi, Progress, Recorder, Start,
+    TensorBoardRecorder, timed,
 };
 use crate::report::{Curve, read_eval_csv, write_svg};
 use crate::task::Task;
@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::device;
+use td_koopman_agents::model::Parameters;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
 use td_koopman_agents::rng::Stream;
@@ -79,7 +80,10 @@ impl Run {
             Some(checkpoint) => run.restore(&checkpoint)?,
             None => run.begin()?,
         }
-        provenance::append(folder, &config.device, run.state.env_step)?;
+        let parameters = Parameters::of(&config.model, observations, actions);
+        provenance::append(folder, &config.device, parameters, run.state.env_step)?;
+        let matched = config.model.match_params.dynamics().map(|like| like.name());
+        run.recorder.start(&Start { dynamics: config.variant(), matched, parameters });
         run.show_progress("start");
         Ok(run)
     }

@@ -3,9 +3,13 @@
 use super::dynamics::{Dssm, Gru, Koopman, MlpDynamics, Transformer};
 use super::mlp::{Critic, Mlp};
 use crate::config::{ControlForm, DynamicsKind, MatchParams, ModelConfig};
+use serde::Serialize;
+
+/// Most steps of width that are tried: wider networks fit no memory.
+const STEPS: usize = 1 << 16;
 
 /// Numbers of parameters; eigenvalues that are kept fixed count as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Parameters {
     /// Of the latent dynamics.
     pub dynamics: usize,
@@ -84,7 +88,7 @@ impl ModelConfig {
         };
         let count = |width| dynamics(&sized(width), actions);
         // counts grow with the width, but for one step down where a GRU is as wide as the latent
-        let widths = (1..).map(|i| i * step).take_while(|&width| count(width) <= 2 * target);
+        let widths = (1..=STEPS).map(|i| i * step).take_while(|&width| count(width) <= 2 * target);
         sized(widths.min_by_key(|&width| count(width).abs_diff(target)).unwrap_or(step))
     }
 }

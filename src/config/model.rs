@@ -1,0 +1,142 @@
+//! What the sizes and settings of the dynamics have to satisfy.
+
+use super::{ConfigError, RunConfig, require};
+use td_koopman_agents::config::{Conditioning, DynamicsKind, EigenvalueConfig};
+
+impl RunConfig {
+    pub(super) fn validate_model(&self) -> Result<(), ConfigError> {
+        let m = &self.model;
+        let positive = [
+            ("model.latent_dim", m.latent_dim),
+            ("model.hidden_dim", m.hidden_dim),
+            ("model.koopman.control.encoded_dim", m.koopman.control.encoded_dim),
+            ("model.koopman.control.gate_hidden", m.koopman.control.gate_hidden),
+            ("model.gru.hidden_dim", m.gru.hidden_dim),
+            ("model.gru.layers", m.gru.layers),
+            ("model.transformer.width", m.transformer.width),
+            ("model.transformer.layers", m.transformer.layers),
+            ("model.transformer.heads", m.transformer.heads),
+            ("model.transformer.feed_forward", m.transformer.feed_forward),
+            ("model.transformer.max_horizon", m.transformer.max_horizon),
+            ("model.dssm.width", m.dssm.width),
+            ("model.dssm.modes", m.dssm.modes),
+            ("model.dssm.layers", m.dssm.layers),
+        ];
+        for (key, value) in positive {
+            require(value > 0, key, value, "must be at least 1")?;
+        }
+        let widths = [
+            ("model.encoder_hidden", &m.encoder_hidden),
+            ("model.koopman.control.action_hidden", &m.koopman.control.action_hidden),
+        ];
+        for (key, widths) in widths {
+            require(!widths.contains(&0), key, format!("{widths:?}"), "must not contain a layer of width 0")?;
+        }
+        require(
+            m.transformer.width.is_multiple_of(m.transformer.heads),
+            "model.transformer.width",
+            m.transformer.width,
+            &format!("must be a multiple of model.transformer.heads = {}", m.transformer.heads),
+        )?;
+        match m.dynamics {
+            DynamicsKind::Koopman => self.validate_koopman(),
+            DynamicsKind::Dssm => validate_eigenvalues("model.dssm.eigenvalues", &m.dssm.eigenvalues),
+            DynamicsKind::Transformer => self.validate_horizons(),
+            DynamicsKind::Mlp | DynamicsKind::Gru => Ok(()),
+        }
+    }
+
+    /// Refuses horizons for which a transformer has no learned positions.
+    pub(crate) fn validate_horizons(&self) -> Result<(), ConfigError> {
+        if self.model.dynamics != DynamicsKind::Transformer {
+            return Ok(());
+        }
+        let longest = self.model.transformer.max_horizon;
+        let rule = format!(
+            "exceeds model.transformer.max_horizon = {longest}, the positions it learns: lower it or raise that key"
+        );
+        for (key, horizon) in [
+            ("learner.horizon", self.learner.horizon as f64),
+            ("planner.horizon.start", self.planner.horizon.start),
+            ("planner.horizon.end", self.planner.horizon.end),
+        ] {
+            require(horizon <= longest as f64, key, horizon, &rule)?;
+        }
+        Ok(())
+    }
+
+    fn validate_koopman(&self) -> Result<(), ConfigError> {
+        require(
+            self.model.koopman.control.conditioning != Conditioning::Nominal,
+            "model.koopman.control.conditioning",
+            "nominal",
+            "must be start or along: only a planner has a nominal plan, see plan_conditioning",
+        )?;
+        require(
+            self.model.latent_dim.is_multiple_of(2),
+            "model.latent_dim",
+            self.model.latent_dim,
+            "must be even: a complex mode takes two real numbers",
+        )?;
+        validate_eigenvalues("model.koopman.eigenvalues", &self.model.koopman.eigenvalues)
+    }
+}
+
+fn validate_eigenvalues(section: &str, e: &EigenvalueConfig) -> Result<(), ConfigError> {
+    let [low, high] = e.mu_bounds;
+    require(low < high, &format!("{section}.mu_bounds"), format!("{:?}", e.mu_bounds), "must ascend")?;
+    let [first, last] = e.dt_range;
+    require(
+        0.0 < first && first <= last && last.is_finite(),
+        &format!("{section}.dt_range"),
+        format!("{:?}", e.dt_range),
+        "must be two ascending positive numbers",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::with;
+    use td_koopman_agents::config::DynamicsKind;
+
+    #[test]
+    fn every_dynamics_is_chosen_by_its_name_and_matched_by_another_ones() {
+        for kind in DynamicsKind::ALL {
+            let chosen = format!("model.dynamics={}", kind.name());
+            let config = with(&[&chosen]).unwrap();
+            assert_eq!((config.model.dynamics, config.variant()), (kind, kind.name()));
+            let config = with(&[&format!("model.match_params={}", kind.name())]).unwrap();
+            assert_eq!(config.model.match_params.dynamics(), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_horizon_beyond_the_positions_of_a_transformer_is_refused() {
+        for (key, value) in
+            [("learner.horizon", "51"), ("planner.horizon.start", "60"), ("planner.horizon.end", "60")]
+        {
+            let setting = format!("{key}={value}");
+            let error = with(&["model.dynamics=transformer", &setting]).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("`{key} = {value}` exceeds")) && error.contains("--set"),
+                "{error}"
+            );
+            assert!(with(&["model.dynamics=gru", &setting]).is_ok());
+            with(&["model.dynamics=transformer", "model.transformer.max_horizon=60", &setting]).unwrap();
+        }
+    }
+
+    #[test]
+    fn senseless_sizes_are_refused_by_key_and_value() {
+        for (dynamics, setting, rule) in [
+            ("transformer", "model.transformer.width=30", "multiple of model.transformer.heads"),
+            ("gru", "model.gru.layers=0", "at least 1"),
+            ("dssm", "model.dssm.modes=0", "at least 1"),
+            ("dssm", "model.dssm.eigenvalues.dt_range=[1e-2, 1e-3]", "ascending"),
+        ] {
+            let error = with(&[&format!("model.dynamics={dynamics}"), setting]).unwrap_err().to_string();
+            let key = setting.split('=').next().unwrap();
+            assert!(error.contains(key) && error.contains(rule), "{setting}: {error}");
+        }
+    }
+}
