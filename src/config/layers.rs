@@ -203,7 +203,10 @@ mod tests {
     #[test]
     fn a_wrong_choice_lists_the_right_ones() {
         let e = error("model.dynamics=koopmann");
-        assert!(e.contains("`model.dynamics = \"koopmann\"`") && e.contains("`koopman` or `mlp`"), "{e}");
+        assert!(
+            e.contains("`model.dynamics = \"koopmann\"`") && e.contains("`koopman`, `mlp`, `gru`"),
+            "{e}"
+        );
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub enum Dynamics {
 
 /// Where a rollout stands: all that the next step depends on.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // a rollout holds one of them
 pub enum State {
     /// z_t of Markov dynamics: `[R, D]`.
     Latent(Tensor<2>),
