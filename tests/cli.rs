@@ -25,6 +25,8 @@ fn bad_requests_end_with_one_sentence_and_exit_code_2() {
         ),
         (&["--env", "pendulum", "--config", "absent.toml"], "cannot read the configuration absent.toml"),
         (&["--env", "pendulum", "--device", "tpu"], "unknown device `tpu`"),
+        (&["compare", "--env", "pendulum", "--seeds", "3..1"], "did you mean 1..3?"),
+        (&["sweep", "absent.toml"], "cannot read the sweep file absent.toml"),
         (&["eval", "absent"], "absent holds no checkpoint"),
     ] {
         let output = run(arguments);

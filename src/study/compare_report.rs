@@ -52,7 +52,8 @@ pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
         }
         csv.write(out, "aggregate.csv")?;
     }
-    for run in tried {
+    // without evaluations there is no run, or it is not this study's
+    for run in tried.iter().filter(|run| !run.evaluations.is_empty()) {
         keep_small_files(&run.cell.folder, &out.join("runs").join(run.cell.place()))?;
     }
     write_atomically(&out.join("README.md"), page(comparison, tried, &scores).as_bytes())
