@@ -29,6 +29,7 @@ pub enum Mode {
 
 /// What is to be scored.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // moved once an iteration
 pub enum Candidates {
     /// Sequences offered by the policy: `[E, P, H, A]`.
     Proposed(Tensor<4>),
