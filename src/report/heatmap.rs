@@ -47,7 +47,9 @@ fn draw(map: &HeatMap) -> Result<String> {
     let finite = || map.values.iter().flatten().copied().filter(|v| v.is_finite());
     ensure!(finite().next().is_some(), "no cell has a value");
     let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
-    let width = (LEFT + CELL.0 * map.columns.1.len() as i32 + MARGIN).max(520) as u32;
+    // an estimate is all there is: an SVG does not know the fonts it will meet
+    let text = 2 * MARGIN + (map.subtitle.chars().count() as f64 * 6.8) as i32;
+    let width = (LEFT + CELL.0 * map.columns.1.len() as i32 + MARGIN).max(text) as u32;
     let height = (TOP + CELL.1 * map.rows.1.len() as i32 + 60) as u32;
     let mut svg = String::new();
     {
