@@ -245,7 +245,7 @@ mod tests {
             ("--env pendulun", "the nearest names are pendulum"),
             ("--env pendulum,Pendulum-v1", "--env names `pendulum` twice"),
             ("--env pendulum --variants mlp,mlp", "--variants names `mlp` twice"),
-            ("--env pendulum --variants koopmann", "expected `koopman` or `mlp`"),
+            ("--env pendulum --variants koopmann", "expected one of `koopman`, `mlp`"),
             ("--env pendulum --variants a:planer.num_samples=3", "unknown key `planer.num_samples`"),
             ("--env pendulum --seeds 3..1", "did you mean 1..3?"),
             ("--env pendulum --jobs 0", "--jobs"),
