@@ -258,7 +258,7 @@ mod tests {
         };
         let report = bench(&grid).unwrap();
         // the policy alone has no candidates to vary
-        assert_eq!(report.rows.len(), 1 + 2 * (2 + 2 * 8 + 4) + 3);
+        assert_eq!(report.rows.len(), 1 + 2 * (2 + 2 * 8 + 4) + 6);
         let table = report.table();
         assert!(
             table.contains("plan cem")

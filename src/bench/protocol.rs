@@ -21,9 +21,16 @@ pub(super) enum Model {
     KoopmanLight,
     /// [z, a] → 640 → 640 → z, 479 k parameters.
     Mlp,
+    /// A GRU with as many.
+    Gru,
+    /// A causal transformer with as many.
+    Transformer,
+    /// A stack of diagonal state space layers with as many.
+    Dssm,
 }
 
-pub(super) const MODELS: [Model; 3] = [Model::Koopman, Model::KoopmanLight, Model::Mlp];
+pub(super) const MODELS: [Model; 6] =
+    [Model::Koopman, Model::KoopmanLight, Model::Mlp, Model::Gru, Model::Transformer, Model::Dssm];
 
 impl Model {
     fn name(self) -> &'static str {
@@ -31,35 +38,62 @@ impl Model {
             Model::Koopman => "koopman",
             Model::KoopmanLight => "koopman light",
             Model::Mlp => "mlp",
+            Model::Gru => "gru",
+            Model::Transformer => "transformer",
+            Model::Dssm => "dssm",
         }
     }
 
-    /// The model; what the protocol leaves open is taken from `base`.
-    fn config(self, base: &ModelConfig) -> ModelConfig {
+    /// The model for `length` steps; what the protocol leaves open is taken from `base`.
+    fn config(self, base: &ModelConfig, length: usize) -> ModelConfig {
         let mut config = base.clone();
+        let dynamics = match self {
+            Model::Koopman | Model::KoopmanLight => DynamicsKind::Koopman,
+            Model::Mlp => DynamicsKind::Mlp,
+            Model::Gru => DynamicsKind::Gru,
+            Model::Transformer => DynamicsKind::Transformer,
+            Model::Dssm => DynamicsKind::Dssm,
+        };
+        // the protocol's own sizes: those that work on the state itself follow the MLP's
+        let encoded = if matches!(self, Model::KoopmanLight) { 64 } else { 450 };
         let control = &mut config.koopman.control;
-        control.form = ControlForm::Additive;
-        // the protocol's own sizes
-        (config.match_params, config.mlp.hidden_dim) = (MatchParams::None, 0);
-        (config.dynamics, config.latent_dim, config.hidden_dim) = (DynamicsKind::Koopman, 512, 0);
-        match self {
-            Model::Koopman => (control.action_hidden, control.encoded_dim) = (vec![450], 450),
-            Model::KoopmanLight => (control.action_hidden, control.encoded_dim) = (vec![64], 64),
-            Model::Mlp => {
-                (config.dynamics, config.latent_dim, config.hidden_dim) = (DynamicsKind::Mlp, STATES, 640)
-            }
-        }
+        (control.form, control.action_hidden, control.encoded_dim) =
+            (ControlForm::Additive, vec![encoded], encoded);
+        (config.latent_dim, config.match_params) = match dynamics {
+            DynamicsKind::Koopman => (512, MatchParams::None),
+            _ => (STATES, MatchParams::Mlp),
+        };
+        (config.dynamics, config.mlp.hidden_dim, config.hidden_dim) = (dynamics, 640, 0);
+        config.transformer.max_horizon = config.transformer.max_horizon.max(length);
         config
     }
 }
 
 /// Times one iteration over `length` steps.
 pub(super) fn iteration(base: &ModelConfig, model: Model, length: usize, meter: &Meter) -> Row {
-    let config = model.config(base);
+    let config = model.config(base, length);
     let sizes = [BATCH, length, STATES, ACTIONS];
     let trial = Trial::new(&config, sizes, &mut Stream::new(1, "bench"), &meter.device);
     let flops = iteration_flops(&config, sizes);
     meter.row("training", model.name(), format!("B {BATCH} T {length}"), flops, || {
         trial.iterate();
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::with;
+    use td_koopman_agents::model::Parameters;
+
+    #[test]
+    fn models_are_of_equal_size_but_the_light_one() {
+        let base = with(&[]).unwrap().model;
+        for model in MODELS {
+            let count = Parameters::of(&model.config(&base, 100), STATES, ACTIONS).dynamics as f64;
+            let (low, high) =
+                if matches!(model, Model::KoopmanLight) { (30e3, 60e3) } else { (430e3, 500e3) };
+            assert!((low..high).contains(&count), "{}: {count}", model.name());
+        }
+    }
 }
