@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Times td-koopman and PyTorch at the same sizes, in turn, and prints the ratios.
 #
-# usage: scripts/bench_compare.sh [small|paper|training] [ROUNDS]       default: small, 5 rounds
-#        small, paper: plans and updates of TD-MPC v1 at the sizes of that preset; beside small, ours at `light` too
+# usage: scripts/bench_compare.sh [small|light|paper|training] [ROUNDS]     default: small, 5 rounds
+#        small, light, paper: plans and updates of TD-MPC v1 at the sizes of that preset; beside small, ours at light too
 #        training: the paper's training-speed protocol
 # needs: PyTorch for $PYTHON (default python3); see scripts/bench_torch.py for a fair peer on AMD processors
 #
@@ -14,6 +14,9 @@ case $what in
     small)
         ours=(--preset small,light --horizons 5,20)
         peer=(scripts/bench_torch.py --preset small --horizons 5,20) ;;
+    light)
+        ours=(--preset light --horizons 5,20)
+        peer=(scripts/bench_torch.py --preset light --horizons 5,20) ;;
     paper)
         ours=(--preset paper --horizons 5,20 --repeats 5)
         peer=(scripts/bench_torch.py --preset paper --horizons 5,20 --repeats 5) ;;
@@ -21,7 +24,7 @@ case $what in
         ours=(--training-lengths 10,20,50,100 --repeats 5)
         peer=(scripts/bench_torch_training.py --lengths 10,20,50,100 --repeats 5) ;;
     *)
-        echo "unknown comparison '$what': use small, paper or training" >&2
+        echo "unknown comparison '$what': use small, light, paper or training" >&2
         exit 2 ;;
 esac
 folder=results/speed/$what

@@ -1,10 +1,10 @@
 """Times TD-MPC v1 (MLP dynamics) in PyTorch: milliseconds of process CPU time per plan and per update.
 
 The peer of `td-koopman bench`, written by us from the paper (Hansen et al. 2022) at the sizes of its presets: small
-(128 candidates, widths 256, batch 256) and paper (512, 512, 512); 17 observations, 6 actions, latent 50.
+(128 candidates, widths 256, batch 256), light (128, 64, 256) and paper (512, 512, 512); 17 observations, 6 actions, latent 50.
 `scripts/bench_compare.sh` runs both in turn.
 
-usage: python bench_torch.py [--preset small|paper] [--horizons 5,20] [--threads 1] [--repeats 20] [--json FILE]
+usage: python bench_torch.py [--preset small|light|paper] [--horizons 5,20] [--threads 1] [--repeats 20] [--json FILE]
 needs: torch. On AMD processors PyTorch's MKL refuses its AVX-512 kernels; preload a library that defines
 `int mkl_serv_intel_cpu_true(void) { return 1; }` for a fair peer.
 """
@@ -20,7 +20,11 @@ from torch import nn
 from torch.nn import functional as F
 
 OBSERVATION, ACTION, LATENT = 17, 6, 50
-PRESETS = {"small": dict(samples=128, hidden=256, batch=256, elites=16), "paper": dict(samples=512, hidden=512, batch=512, elites=64)}
+PRESETS = {
+    "small": dict(samples=128, hidden=256, batch=256, elites=16),
+    "light": dict(samples=128, hidden=64, batch=256, elites=16),
+    "paper": dict(samples=512, hidden=512, batch=512, elites=64),
+}
 
 
 def mlp(*sizes, zero=False):
