@@ -1,6 +1,6 @@
 //! Return against cost, with the choices marked that are worth their cost.
 
-use super::axis::{step_range, tick, value_range};
+use super::axis::{tick, value_range};
 use super::pen::{FAINT_INK, GRID, INK, SCALE, at, color, font, line_style, pixels};
 use anyhow::{Context, Result, ensure};
 use plotters::prelude::*;
@@ -9,17 +9,21 @@ use std::path::Path;
 
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 540;
+/// Room to the left and right of the dots, as a factor.
+const MARGIN: f64 = 1.25;
+/// Of a line below the plot.
+const LINE: u32 = 18;
 
 /// A choice: what it costs, what it returns, what it is called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dot {
-    /// Its place to the right.
+    /// Its place to the right, on a logarithmic axis.
     pub cost: f64,
     /// Its place upwards.
     pub value: f64,
     /// Half the length of the bar through it; 0 for none.
     pub spread: f64,
-    /// Written beside it if it is on the front.
+    /// Written below the plot if it is on the front.
     pub label: String,
 }
 
@@ -38,7 +42,7 @@ pub struct Scatter {
     pub front: Vec<usize>,
 }
 
-/// Draws a scatter plot to an SVG file of 900 × 540.
+/// Draws a scatter plot to an SVG file of 900 × 540 and a line for each dot on the front.
 ///
 /// # Errors
 ///
@@ -49,7 +53,9 @@ pub fn write_scatter(path: &Path, scatter: &Scatter) -> Result<()> {
 }
 
 fn draw(scatter: &Scatter) -> Result<String> {
-    let is_drawable = |dot: &&Dot| dot.cost.is_finite() && dot.value.is_finite() && dot.spread.is_finite();
+    let is_drawable = |dot: &&Dot| {
+        dot.cost > 0.0 && dot.cost.is_finite() && dot.value.is_finite() && dot.spread.is_finite()
+    };
     let dots: Vec<&Dot> = scatter.dots.iter().filter(is_drawable).collect();
     ensure!(!dots.is_empty(), "no choice has a cost and a return");
     let extent = |values: &mut dyn Iterator<Item = f64>| {
@@ -57,21 +63,27 @@ fn draw(scatter: &Scatter) -> Result<String> {
     };
     let costs = extent(&mut dots.iter().map(|dot| dot.cost));
     let values = extent(&mut dots.iter().flat_map(|dot| [dot.value - dot.spread, dot.value + dot.spread]));
+    let front: Vec<&Dot> = scatter.front.iter().map(|&i| &scatter.dots[i]).collect();
+    let height = HEIGHT + LINE * front.len() as u32;
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH * SCALE, HEIGHT * SCALE)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (WIDTH * SCALE, height * SCALE)).into_drawing_area();
         root.fill(&WHITE)?;
         let left = Pos::new(HPos::Left, VPos::Bottom);
         root.draw(&Text::new(scatter.title.as_str(), at((24, 34)), font(19.0, INK).pos(left)))?;
         root.draw(&Text::new(scatter.subtitle.as_str(), at((24, 56)), font(13.0, FAINT_INK).pos(left)))?;
-        let (_, below) = root.split_vertically(pixels(70));
+        let (upper, _) = root.split_vertically(pixels(HEIGHT as i32));
+        let (_, below) = upper.split_vertically(pixels(70));
         let mut plot = ChartBuilder::on(&below)
             .margin_left(pixels(14))
             .margin_right(pixels(24))
             .margin_bottom(pixels(10))
             .x_label_area_size(pixels(46))
             .y_label_area_size(pixels(64))
-            .build_cartesian_2d(step_range(costs.0, costs.1), value_range(values.0, values.1))?;
+            .build_cartesian_2d(
+                (costs.0 / MARGIN..costs.1 * MARGIN).log_scale(),
+                value_range(values.0, values.1),
+            )?;
         plot.configure_mesh()
             .disable_x_mesh()
             .bold_line_style(GRID.stroke_width(SCALE))
@@ -93,7 +105,6 @@ fn draw(scatter: &Scatter) -> Result<String> {
         plot.draw_series(
             dots.iter().map(|dot| Circle::new((dot.cost, dot.value), 4 * SCALE, FAINT_INK.filled())),
         )?;
-        let front: Vec<&Dot> = scatter.front.iter().map(|&i| &scatter.dots[i]).collect();
         // what a budget buys stays the same until the next choice can be paid: a staircase
         let corner = |pair: &[&Dot]| [(pair[1].cost, pair[0].value), (pair[1].cost, pair[1].value)];
         let first = front.first().map(|dot| (dot.cost, dot.value));
@@ -102,18 +113,19 @@ fn draw(scatter: &Scatter) -> Result<String> {
         plot.draw_series(
             front.iter().map(|dot| Circle::new((dot.cost, dot.value), 5 * SCALE, color(0).filled())),
         )?;
-        let middle = costs.0 + (costs.1 - costs.0) / 2.0;
-        for dot in front {
-            let (side, shift) = if dot.cost > middle { (HPos::Right, -8) } else { (HPos::Left, 8) };
-            let style = font(12.0, INK).pos(Pos::new(side, VPos::Bottom));
-            let label = EmptyElement::at((dot.cost, dot.value))
-                + Text::new(dot.label.clone(), at((shift, -6)), style);
-            plot.draw_series([label])?;
+        for (i, dot) in front.iter().enumerate() {
+            let style = font(12.0, INK).pos(Pos::new(HPos::Right, VPos::Bottom));
+            let number =
+                EmptyElement::at((dot.cost, dot.value)) + Text::new((i + 1).to_string(), at((-6, -6)), style);
+            plot.draw_series([number])?;
+            let line = format!("{}: {}, {} at {}", i + 1, dot.label, tick(dot.value), tick(dot.cost));
+            let place = (24, (HEIGHT + LINE * i as u32 + LINE / 2) as i32);
+            root.draw(&Text::new(line, at(place), font(12.0, INK).pos(left)))?;
         }
         root.present()?;
     }
-    let drawn = format!(r#"width="{}" height="{}" viewBox"#, WIDTH * SCALE, HEIGHT * SCALE);
-    Ok(svg.replacen(&drawn, &format!(r#"width="{WIDTH}" height="{HEIGHT}" viewBox"#), 1))
+    let drawn = format!(r#"width="{}" height="{}" viewBox"#, WIDTH * SCALE, height * SCALE);
+    Ok(svg.replacen(&drawn, &format!(r#"width="{WIDTH}" height="{height}" viewBox"#), 1))
 }
 
 #[cfg(test)]
@@ -137,7 +149,7 @@ mod tests {
         let svg = draw(&scatter(&[(1.0, 5.0, "cheap"), (2.0, 4.0, "beaten"), (3.0, 9.0, "dear")], &[0, 2]))
             .unwrap();
         assert_eq!(svg.matches("<circle").count(), 3 + 2);
-        for text in ["cheap", "dear", "CPU ms per plan", "pendulum"] {
+        for text in ["1: cheap, 5 at 1", "2: dear, 9 at 3", "CPU ms per plan", "pendulum"] {
             assert!(svg.lines().any(|line| line == text), "{text} is not in the picture");
         }
         assert!(!svg.contains("beaten"));
