@@ -123,9 +123,8 @@ impl Snapshot {
         let [z0, actions, tails] =
             [contiguous_flex(z0), contiguous_flex(actions), contiguous_flex(tail_noise)];
         let gates = gates.map(contiguous_flex);
-        let [fewest, most] = BLOCK;
         // results do not depend on the size of the blocks
-        let block = (environments * count).div_ceil(rayon::current_num_threads()).clamp(fewest, most);
+        let block = block(environments, count);
         let mut scores = vec![0.0; environments * count];
         scores.par_chunks_mut(count).enumerate().for_each(|(e, scores)| {
             let z0 = of(&z0, e, packed.latent);
@@ -141,6 +140,14 @@ impl Snapshot {
         });
         Tensor::from_data(TensorData::new(scores, [environments, count]), &device)
     }
+}
+
+/// Sequences of a block, when `count` of each of some environments are to be scored: threads get equal shares.
+fn block(environments: usize, count: usize) -> usize {
+    let [fewest, most] = BLOCK;
+    let threads = rayon::current_num_threads().div_ceil(environments);
+    let blocks = count.div_ceil(most).next_multiple_of(threads);
+    count.div_ceil(blocks).max(fewest)
 }
 
 /// The part of a row-major tensor that belongs to environment `e`, `size` numbers.
@@ -199,6 +206,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn blocks_are_equal_shares_within_bounds() {
+        let of = |threads, environments, count| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| block(environments, count))
+        };
+        // 96, 96, 96, 96, 96, 32 would leave the second of two threads with less
+        assert_eq!([of(1, 1, 512), of(2, 1, 512), of(4, 1, 512)], [86, 86, 64]);
+        assert_eq!([of(1, 1, 128), of(2, 8, 512), of(16, 1, 128), of(2, 1, 1)], [64, 86, 24, 24]);
     }
 
     #[test]
