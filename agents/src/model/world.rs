@@ -76,7 +76,8 @@ impl World {
         straight_through_clamp(self.policy.forward_into(z, Activation::Tanh) + noise)
     }
 
-    /// π's action sequences rolled through the model, with its memory where it has one: `z0 [E, D]`, noise `[E, P, H, A]` → `[E, P, H, A]`.
+    /// π's action sequences rolled through the model, with its memory where it has one: `z0 [E, D]`, noise
+    /// `[E, P, H, A]` → `[E, P, H, A]`.
     pub fn propose(&self, z0: Tensor<2>, noise: Tensor<4>) -> Tensor<4> {
         let [environments, count, horizon, action_dim] = noise.dims();
         let rows = environments * count;
