@@ -162,7 +162,10 @@ fn heatmap(
 }
 
 fn scatter(sweep: &Sweep, subtitle: &str, groups: &[Group], front: &[usize]) -> Scatter {
-    let dot = |g: &Group| Dot { cost: g.cost, value: g.value, spread: g.spread, label: g.label.clone() };
+    let dot = |g: &Group| {
+        let label = format!("{}, {} at {}", g.label, number(g.value), number(g.cost));
+        Dot { cost: g.cost, value: g.value, spread: g.spread, label }
+    };
     let [_, cost] = sweep.file.subject.cost();
     Scatter {
         title: format!("return against {cost}"),
