@@ -4,7 +4,7 @@
 //! the one before. It holds everything: configuration, networks, slow target, optimiser moments, replay, random
 //! streams, counters, and the episode being lived.
 
-use crate::config::RunConfig;
+use crate::config::{ConfigError, RunConfig};
 use anyhow::{Context, Result, bail};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,6 +28,21 @@ impl Checkpoint {
     /// The newest checkpoint of a run folder.
     pub fn newest(run_folder: &Path) -> Result<Option<Self>> {
         Ok(all(run_folder)?.into_iter().max_by_key(|c| c.number))
+    }
+
+    /// The newest checkpoint of a run that somebody named.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn newest_of(run: &Path) -> Result<Self> {
+        let checkpoint = if run.is_dir() { Self::newest(run)? } else { None };
+        let missing = || {
+            ConfigError(format!(
+                "{} holds no checkpoint: give the folder of a run that was begun",
+                run.display()
+            ))
+        };
+        Ok(checkpoint.ok_or_else(missing)?)
     }
 
     /// Writes a checkpoint after `previous`, and removes the older ones once it is in place.

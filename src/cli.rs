@@ -36,6 +36,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Play seeded episodes with a trained agent, without exploration noise
     Eval(EvalArgs),
+    /// Judge the model of trained agents on their own replay, and their returns by planning horizon
+    Diagnose(DiagnoseArgs),
     /// Time plans, updates and environment steps on this machine
     Bench(BenchArgs),
     /// Train environments × variants × seeds and report them with intervals
@@ -66,6 +68,9 @@ pub struct TrainArgs {
     /// Sizes and schedules
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
+    /// Planning horizons at which every evaluation is repeated, e.g. 1,3,5,10 (returns in model.csv)
+    #[arg(long, value_delimiter = ',', value_name = "H[,H...]")]
+    pub eval_horizons: Option<Vec<usize>>,
     /// Environment steps to train for
     #[arg(long)]
     pub steps: Option<u64>,
@@ -104,6 +109,32 @@ pub struct EvalArgs {
     #[arg(long)]
     pub device: Option<String>,
     /// Change one key, e.g. planner.num_samples=512; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Flags of diagnosing.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  td-koopman diagnose runs/cheetah-run-koopman-seed1 runs/cheetah-run-mlp-seed1
+  td-koopman diagnose runs/cheetah-run-koopman-seed1 --eval-horizons 1,3,5,10,20 --episodes 3
+
+The same numbers are in model.csv of every run, a row an evaluation.")]
+pub struct DiagnoseArgs {
+    /// Folders of the runs whose newest checkpoints are judged
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Also play seeded episodes at these planning horizons
+    #[arg(long, value_delimiter = ',', value_name = "H[,H...]")]
+    pub eval_horizons: Vec<usize>,
+    /// Number of episodes of each
+    #[arg(long, default_value_t = 3)]
+    pub episodes: u64,
+    /// Seed of windows and episodes
+    #[arg(long, default_value_t = 1000)]
+    pub seed: u64,
+    /// Change one key of all runs, e.g. threads=1; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -236,6 +267,9 @@ impl TrainArgs {
         flag("dynamics", "model.dynamics", self.dynamics.clone().map(Into::into));
         flag("match-params", "model.match_params", self.match_params.clone().map(Into::into));
         flag("planner", "planner.kind", self.planner.clone().map(Into::into));
+        let horizons = self.eval_horizons.as_ref();
+        let horizons = horizons.map(|all| all.iter().map(|&h| h as i64).collect::<Vec<_>>().into());
+        flag("eval-horizons", "evaluation.horizons", horizons);
         flag("steps", "steps", self.steps.map(|n| (n as i64).into()));
         flag("seed", "seed", self.seed.map(|n| (n as i64).into()));
         flag("device", "device", self.device.clone().map(Into::into));
@@ -253,6 +287,9 @@ impl TrainArgs {
         flag("match-params", self.match_params.clone());
         flag("planner", self.planner.clone());
         flag("preset", self.preset.map(|preset| preset.name().into()));
+        let horizons = self.eval_horizons.as_ref();
+        let horizons = horizons.map(|all| all.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
+        flag("eval-horizons", horizons);
         flag("steps", self.steps.map(|n| n.to_string()));
         flag("seed", self.seed.map(|n| n.to_string()));
         flag("device", self.device.clone());

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod diagnose;
 pub mod evaluate;
 pub mod memory;
 pub mod provenance;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use td_koopman::bench::bench;
 use td_koopman::checkpoint::Checkpoint;
-use td_koopman::cli::{BenchArgs, Cli, Command, EvalArgs, TrainArgs, settings};
+use td_koopman::cli::{BenchArgs, Cli, Command, DiagnoseArgs, EvalArgs, TrainArgs, settings};
 use td_koopman::config::{ConfigError, Layer, RunConfig, resolve};
+use td_koopman::diagnose;
 use td_koopman::evaluate::{evaluate, restore};
 use td_koopman::report;
 use td_koopman::study::{
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         None => run_training(&cli.train),
         Some(Command::Train(args)) => run_training(&args),
         Some(Command::Eval(args)) => run_evaluation(&args),
+        Some(Command::Diagnose(args)) => run_diagnosis(&args),
         Some(Command::Bench(args)) => run_bench(&args),
         Some(Command::Plot(args)) => {
             report::plot(&args.curves, &args.title, &args.out).map(|()| ExitCode::SUCCESS)
@@ -110,13 +112,7 @@ fn run_training(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 fn run_evaluation(args: &EvalArgs) -> Result<ExitCode> {
-    let checkpoint = if args.run.is_dir() { Checkpoint::newest(&args.run)? } else { None };
-    let checkpoint = checkpoint.ok_or_else(|| {
-        ConfigError(format!(
-            "{} holds no checkpoint: give the folder of a run that was begun",
-            args.run.display()
-        ))
-    })?;
+    let checkpoint = Checkpoint::newest_of(&args.run)?;
     let mut layers = vec![Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?];
     layers.extend(settings(&args.set)?);
     layers.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
@@ -156,6 +152,14 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
         trace.write(path, task.spec())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_diagnosis(args: &DiagnoseArgs) -> Result<ExitCode> {
+    let stop = stop_on_ctrl_c()?;
+    match with_threads(0, || diagnose::table(args, &stop))? {
+        Some(table) => writeln!(io::stdout(), "{table}").map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        None => Ok(ExitCode::from(INTERRUPTED)),
+    }
 }
 
 fn run_bench(args: &BenchArgs) -> Result<ExitCode> {

@@ -1,6 +1,7 @@
 //! The agent: acts by planning in its world model, learns from replayed sequences. Orchestration only.
 
 use crate::config::AgentConfig;
+use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
 use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm};
 use crate::replay::Batch;
@@ -150,6 +151,42 @@ impl Agent {
     /// Numbers about the model for the training record; the names depend on the configuration only.
     pub fn diagnostics(&self) -> Vec<(&'static str, f64)> {
         self.learner.online().world().dynamics.diagnostics()
+    }
+
+    /// Steps K that [`Agent::diagnose`] looks ahead.
+    pub fn foresight(&self) -> usize {
+        let deepest = DEPTHS[DEPTHS.len() - 1];
+        self.config.model.max_horizon().map_or(deepest, |max| deepest.min(max))
+    }
+
+    /// Encodes a batch, and predicts it from its first observations and its actions.
+    pub(crate) fn foresee(&self, batch: &Batch) -> Foresight {
+        let world = self.learner.online().world();
+        let (b, k, o) = (batch.size, batch.horizon, self.observation_dim);
+        let actions = self.upload(&batch.actions, [b, k, self.action_dim]);
+        let latents = world.encode(self.upload(&batch.observations, [b * (k + 1), o]));
+        let d = latents.dims()[1];
+        let latents = latents.reshape([b, k + 1, d]);
+        let z0 = latents.clone().narrow(1, 0, 1).reshape([b, d]);
+        let predicted = world.dynamics.rollout(z0.clone(), actions.clone());
+        let linear = world.dynamics.rollout_linear(z0, actions.clone());
+        let seen =
+            Tensor::cat(vec![latents.clone().narrow(1, 0, 1), predicted.clone().narrow(1, 0, k - 1)], 1);
+        let za = Tensor::cat(vec![seen, actions], 2).reshape([b * k, d + self.action_dim]);
+        let mut read =
+            Transaction::default().register(latents).register(predicted).register(world.reward(za));
+        if let Some(linear) = linear {
+            read = read.register(linear);
+        }
+        let mut read = read.execute().into_iter().map(|data| data.try_to_vec().expect("predictions are f32"));
+        let mut next = || read.next();
+        Foresight {
+            latent_dim: d,
+            latents: next().unwrap_or_default(),
+            predicted: next().unwrap_or_default(),
+            rewards: next().unwrap_or_default(),
+            linear: next(),
+        }
     }
 
     /// Everything that changes in training, for saving.

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod arithmetic;
 pub mod config;
 pub mod device;
+pub mod diagnosis;
 pub mod inference;
 pub mod learner;
 pub mod model;

@@ -151,3 +151,30 @@ fn an_episode_longer_than_the_ring_is_refused() {
     let error = replay(10).add(&episode(0, 10), Ending::Truncated).unwrap_err();
     assert_eq!(error, ReplayError::EpisodeTooLong { len: 10, capacity: 10 });
 }
+
+/// Windows for diagnostics: any horizon, every start as likely as any other, episodes never crossed.
+#[test]
+fn windows_are_uniform_over_all_starts_of_any_horizon() {
+    let mut replay = replay(300);
+    for (id, len) in [(0, 30), (1, 3), (2, 12)] {
+        replay.add(&episode(id, len), Ending::Truncated).unwrap();
+    }
+    // starts of windows of 10 steps: 21, one that is padded, 3
+    let (draws, horizon) = (25_000, 10);
+    let batch = replay.windows(draws, horizon, &mut Stream::new(1, "test"));
+    let mut counts: HashMap<(usize, usize), usize> = HashMap::new();
+    for b in 0..draws {
+        let first = &batch.observations[b * (horizon + 1) * 2..][..2];
+        let (id, t0) = (first[0] as usize, first[1] as usize);
+        *counts.entry((id, t0)).or_default() += 1;
+        let real = if id == 1 { 3 } else { horizon };
+        for k in 0..horizon {
+            assert_eq!(batch.mask[b * horizon + k], (k < real) as u8 as f32);
+            let expected = if k < real { (1000 * id + t0 + k) as f32 } else { 0.0 };
+            assert_eq!(batch.rewards[b * horizon + k], expected);
+        }
+    }
+    assert_eq!(counts.len(), 25);
+    // 1000 each; six standard deviations of a binomial count are 190
+    assert!(counts.values().all(|&n| (810..1190).contains(&n)), "{counts:?}");
+}

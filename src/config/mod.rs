@@ -117,6 +117,9 @@ pub struct EvaluationConfig {
     pub every: u64,
     /// Episodes per evaluation.
     pub episodes: u64,
+    /// Planning horizons at which every evaluation is repeated, beside that of the schedule.
+    #[serde(default)] // older runs did not have it
+    pub horizons: Vec<usize>,
 }
 
 impl RunConfig {
@@ -163,6 +166,9 @@ impl RunConfig {
         ];
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
+        }
+        for &horizon in &self.evaluation.horizons {
+            require(horizon > 0, "evaluation.horizons", horizon, "must be at least 1")?;
         }
         let not_negative = [
             ("train.updates_per_decision", self.train.updates_per_decision),

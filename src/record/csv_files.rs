@@ -1,7 +1,7 @@
-//! `train.csv` and `eval.csv` in the folder of a run.
+//! `train.csv`, `eval.csv` and `model.csv` in the folder of a run.
 
 use super::resume::keep_rows_up_to;
-use super::{Episode, Evaluation, Recorded, Recorder};
+use super::{Diagnosis, Episode, Evaluation, Recorded, Recorder};
 use anyhow::{Context, Result, ensure};
 use std::{
     borrow::Cow,
@@ -14,19 +14,20 @@ use td_koopman_agents::learner::Losses;
 pub const EVALUATION_COLUMNS: [&str; 6] =
     ["env_step", "return_mean", "return_sd", "episodes", "cpu_seconds", "wall_seconds"];
 
-/// Writes `train.csv`, a row an episode, and `eval.csv`, a row an evaluation.
+/// Writes `train.csv`, a row an episode, `eval.csv` and `model.csv`, a row an evaluation.
 ///
 /// Every row is handed to the operating system as a whole, so that a killed process loses none and `tail -f` shows
 /// them as they come; [`Recorder::flush`] puts them on the disk.
 pub struct CsvRecorder {
     train: Table,
     eval: Table,
+    model: Table,
 }
 
 impl CsvRecorder {
-    /// Begins both files anew; what an earlier run left in them is lost.
+    /// Begins the files anew; what an earlier run left in them is lost.
     pub fn create(run_folder: &Path) -> Result<Self> {
-        for name in ["train.csv", "eval.csv"] {
+        for name in ["train.csv", "eval.csv", "model.csv"] {
             let path = run_folder.join(name);
             File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         }
@@ -37,6 +38,7 @@ impl CsvRecorder {
     pub fn resume(run_folder: &Path, recorded: Recorded) -> Result<Self> {
         keep_rows_up_to(&run_folder.join("train.csv"), recorded.episode)?;
         keep_rows_up_to(&run_folder.join("eval.csv"), recorded.evaluation)?;
+        keep_rows_up_to(&run_folder.join("model.csv"), recorded.evaluation)?;
         Self::append(run_folder)
     }
 
@@ -44,7 +46,8 @@ impl CsvRecorder {
         let train = Table::append(run_folder.join("train.csv"))?;
         let mut eval = Table::append(run_folder.join("eval.csv"))?;
         eval.columns(&EVALUATION_COLUMNS.map(Cow::from))?;
-        Ok(Self { train, eval })
+        let model = Table::append(run_folder.join("model.csv"))?;
+        Ok(Self { train, eval, model })
     }
 }
 
@@ -66,9 +69,16 @@ impl Recorder for CsvRecorder {
         self.eval.row(EVALUATION_COLUMNS.map(Cow::from).into_iter().zip(cells).collect())
     }
 
+    fn diagnosis(&mut self, diagnosis: &Diagnosis) -> Result<()> {
+        let first = (Cow::from("env_step"), diagnosis.env_step.to_string());
+        let rest = diagnosis.values.iter().map(|(name, value)| (name.clone(), number(*value)));
+        self.model.row([first].into_iter().chain(rest).collect())
+    }
+
     fn flush(&mut self) -> Result<()> {
         self.train.sync()?;
-        self.eval.sync()
+        self.eval.sync()?;
+        self.model.sync()
     }
 }
 
@@ -175,7 +185,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::events::samples::{episode, evaluation};
+    use crate::record::events::samples::{diagnosis, episode, evaluation};
     use std::fs;
 
     fn read(folder: &Path, name: &str) -> String {
@@ -203,6 +213,8 @@ mod tests {
             read(folder.path(), "eval.csv"),
             "env_step,return_mean,return_sd,episodes,cpu_seconds,wall_seconds\n400,512.25,20.5,10,90.000,45.500\n"
         );
+        recorder.diagnosis(&diagnosis(400)).unwrap();
+        assert_eq!(read(folder.path(), "model.csv"), "env_step,effective_rank,return_h3\n400,4.5,NaN\n");
     }
 
     fn up_to(env_step: u64) -> Recorded {
@@ -214,6 +226,7 @@ mod tests {
         for n in range {
             recorder.episode(&episode(n)).unwrap();
             if n % 2 == 0 {
+                recorder.diagnosis(&diagnosis(200 * n)).unwrap();
                 recorder.evaluation(&evaluation(200 * n)).unwrap();
             }
         }
@@ -230,7 +243,7 @@ mod tests {
         fs::write(&train, read(killed.path(), "train.csv") + "12").unwrap();
         play(&mut CsvRecorder::resume(killed.path(), up_to(600)).unwrap(), 4..=6);
 
-        for name in ["train.csv", "eval.csv"] {
+        for name in ["train.csv", "eval.csv", "model.csv"] {
             assert_eq!(read(killed.path(), name), read(whole.path(), name), "{name}");
         }
     }
@@ -240,7 +253,7 @@ mod tests {
         let [whole, resumed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         play(&mut CsvRecorder::create(whole.path()).unwrap(), 4..=6);
         play(&mut CsvRecorder::resume(resumed.path(), up_to(600)).unwrap(), 4..=6);
-        for name in ["train.csv", "eval.csv"] {
+        for name in ["train.csv", "eval.csv", "model.csv"] {
             assert_eq!(read(resumed.path(), name), read(whole.path(), name), "{name}");
         }
     }

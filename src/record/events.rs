@@ -1,5 +1,6 @@
 //! What a training run reports: plain numbers, already averaged and read back from the device.
 
+use std::borrow::Cow;
 use td_koopman_agents::learner::Losses;
 use td_koopman_agents::model::Parameters;
 
@@ -71,6 +72,15 @@ pub struct Evaluation {
     pub wall_seconds: f64,
 }
 
+/// How good the model is: a row of `model.csv`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnosis {
+    /// Environment steps the run had trained for.
+    pub env_step: u64,
+    /// The columns and what stands in them; the names are the same in every row of a run.
+    pub values: Vec<(Cow<'static, str>, f64)>,
+}
+
 /// Where the run stands right now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
@@ -125,6 +135,11 @@ pub(super) mod samples {
             wall_seconds: 2.0 * n as f64,
             extras: vec![("spectral_radius", 0.99), ("modes_alive", 32.0)],
         }
+    }
+
+    /// The diagnosis after `env_step` steps.
+    pub fn diagnosis(env_step: u64) -> Diagnosis {
+        Diagnosis { env_step, values: vec![("effective_rank".into(), 4.5), ("return_h3".into(), f64::NAN)] }
     }
 
     /// The evaluation after `env_step` steps.

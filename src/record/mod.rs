@@ -16,7 +16,7 @@ mod tensorboard;
 pub use clock::{Clock, timed};
 pub use console::ConsoleRecorder;
 pub use csv_files::{CsvRecorder, EVALUATION_COLUMNS};
-pub use events::{Episode, Evaluation, Progress, Start};
+pub use events::{Diagnosis, Episode, Evaluation, Progress, Start};
 pub use multi::Multi;
 pub use tensorboard::TensorBoardRecorder;
 
@@ -49,6 +49,11 @@ pub trait Recorder {
 
     /// One evaluation has been made.
     fn evaluation(&mut self, evaluation: &Evaluation) -> Result<()>;
+
+    /// The model has been judged; it comes right before the evaluation of the same step.
+    fn diagnosis(&mut self, _diagnosis: &Diagnosis) -> Result<()> {
+        Ok(())
+    }
 
     /// Where the run stands; may be called at every decision, so it must be cheap, and it cannot fail.
     fn progress(&mut self, _progress: &Progress) {}

@@ -1,6 +1,6 @@
 //! Several recorders as one.
 
-use super::{Episode, Evaluation, Progress, Recorder, Start};
+use super::{Diagnosis, Episode, Evaluation, Progress, Recorder, Start};
 use anyhow::Result;
 
 /// Hands every event to each of its recorders, in order.
@@ -32,6 +32,10 @@ impl Recorder for Multi {
 
     fn evaluation(&mut self, evaluation: &Evaluation) -> Result<()> {
         self.each(|recorder| recorder.evaluation(evaluation))
+    }
+
+    fn diagnosis(&mut self, diagnosis: &Diagnosis) -> Result<()> {
+        self.each(|recorder| recorder.diagnosis(diagnosis))
     }
 
     fn progress(&mut self, progress: &Progress) {

@@ -1,7 +1,7 @@
 //! The run as TensorBoard scalars.
 
 use super::event_file::{EventFile, event_files};
-use super::{Episode, Evaluation, Recorder};
+use super::{Diagnosis, Episode, Evaluation, Recorder};
 use anyhow::{Context, Result};
 use std::{fs, path::Path};
 use td_koopman_agents::learner::Losses;
@@ -78,6 +78,12 @@ impl Recorder for TensorBoardRecorder {
             ("eval/return_sd".to_string(), evaluation.return_sd),
         ];
         self.events.scalars(evaluation.env_step, &values)
+    }
+
+    fn diagnosis(&mut self, diagnosis: &Diagnosis) -> Result<()> {
+        let known = diagnosis.values.iter().filter(|(_, value)| value.is_finite());
+        let values: Vec<_> = known.map(|(name, value)| (format!("model/{name}"), *value)).collect();
+        self.events.scalars(diagnosis.env_step, &values)
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -177,6 +177,7 @@ fn cell(
         match_params: args.match_params.clone(),
         planner: None,
         preset: args.preset,
+        eval_horizons: None,
         steps: args.steps,
         seed: Some(seed),
         device: None,

@@ -4,11 +4,12 @@ use super::meters::Meters;
 use super::state::TrainState;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Cadence, RunConfig};
+use crate::diagnose;
 use crate::evaluate::evaluate;
 use crate::memory;
 use crate::provenance;
 use crate::record::{
-    self, Clock, ConsoleRecorder, CsvRecorder, Evaluation, Multi, Progress, Recorder, Start,
+    self, Clock, ConsoleRecorder, CsvRecorder, Diagnosis, Evaluation, Multi, Progress, Recorder, Start,
     TensorBoardRecorder, timed,
 };
 use crate::report::{Curve, read_eval_csv, write_svg};
@@ -269,6 +270,10 @@ impl Run {
             Ok(evaluate(agent, &mut task, schedule, episodes, config.seed, stop, |_| {}))
         })?;
         let Some(scores) = scores else { return Ok(()) };
+        if !self.replay.is_empty() {
+            let Some(diagnosis) = self.diagnose(schedule, stop)? else { return Ok(()) };
+            self.recorder.diagnosis(&diagnosis)?;
+        }
         let evaluation = Evaluation {
             env_step: self.state.env_step,
             return_mean: scores.mean(),
@@ -282,6 +287,22 @@ impl Run {
         self.state.recorded.evaluation = Some(self.state.env_step);
         self.state.last_evaluation = Some(scores.mean());
         Ok(())
+    }
+
+    /// Judges the model on the replay, and plays at further horizons; `None` if `stop` was raised meanwhile.
+    fn diagnose(&mut self, schedule: Schedule, stop: &AtomicBool) -> Result<Option<Diagnosis>> {
+        let (agent, config, env_step) = (&self.agent, &self.config, self.state.env_step);
+        self.clock.uncounted(|| {
+            let (seed, evaluation) = (config.seed, &config.evaluation);
+            let mut values = diagnose::model(agent, &self.replay, seed, env_step);
+            let mut task = Task::open(&config.env, config.train.action_repeat)?;
+            let (horizons, episodes) = (&evaluation.horizons, evaluation.episodes);
+            let returns = diagnose::returns(agent, &mut task, schedule, horizons, episodes, seed, stop);
+            Ok(returns.map(|returns| {
+                values.extend(returns);
+                Diagnosis { env_step, values }
+            }))
+        })
     }
 
     fn record_episode(&mut self, ending: Ending) -> Result<()> {

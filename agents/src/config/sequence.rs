@@ -115,3 +115,10 @@ pub struct DssmConfig {
     /// The spectrum of every layer.
     pub eigenvalues: EigenvalueConfig,
 }
+
+impl super::ModelConfig {
+    /// The longest rollout that the dynamics allow, where they have one.
+    pub fn max_horizon(&self) -> Option<usize> {
+        (self.dynamics == DynamicsKind::Transformer).then_some(self.transformer.max_horizon)
+    }
+}

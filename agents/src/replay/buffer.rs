@@ -192,9 +192,35 @@ impl Replay {
         batch.weights.iter_mut().for_each(|w| *w /= largest);
     }
 
+    /// Draws `size` sequences of any `horizon`, all with the same probability and weight, with replacement. Those of
+    /// episodes shorter than that are padded.
+    ///
+    /// # Panics
+    /// If the replay is empty.
+    pub fn windows(&self, size: usize, horizon: usize, stream: &mut Stream) -> Batch {
+        assert!(!self.is_empty(), "an empty replay has no windows");
+        let ends: Vec<usize> = (self.episodes.iter())
+            .scan(0, |end, episode| {
+                *end += episode.starts(horizon).len();
+                Some(*end)
+            })
+            .collect();
+        let count = ends[ends.len() - 1];
+        let mut batch = Batch::default();
+        batch.resize(size, horizon, self.observation_dim, self.action_dim);
+        batch.weights.fill(1.0);
+        for i in 0..size {
+            let index = ((stream.unit() * count as f64) as usize).min(count - 1);
+            let episode = ends.partition_point(|&end| end <= index);
+            let before = if episode == 0 { 0 } else { ends[episode - 1] };
+            self.copy_sequence(self.episodes[episode].start + index - before, i, &mut batch);
+        }
+        batch
+    }
+
     fn copy_sequence(&self, slot: usize, i: usize, batch: &mut Batch) {
         let episode = self.episode_of(slot);
-        let (h, o, a) = (self.horizon, self.observation_dim, self.action_dim);
+        let (h, o, a) = (batch.horizon, self.observation_dim, self.action_dim);
         let real = h.min(episode.start + episode.len - slot);
         let from = &self.observations[slot * o..][..(real + 1) * o];
         let to = &mut batch.observations[i * (h + 1) * o..][..(h + 1) * o];

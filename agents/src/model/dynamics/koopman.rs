@@ -159,6 +159,12 @@ impl Koopman {
         ops::diagonal_recurrence(lambda, z0, c, self.unroll)
     }
 
+    /// The same with one gate for all, the mean of those at `z0`: a linear time-invariant system.
+    pub fn rollout_mean_gate(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
+        let gate = self.control.gate(z0.clone()).map(|gate| gate.mean_dim(0).unsqueeze_dim(1));
+        self.rollout_shared(z0, actions, gate)
+    }
+
     /// f(a): `[B, H, A]` → `[B, H, l]`. It never sees the latent: all steps in one call.
     fn encode(&self, actions: Tensor<3>) -> Tensor<3> {
         let [batch, horizon, action_dim] = actions.dims();

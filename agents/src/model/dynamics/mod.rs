@@ -162,6 +162,15 @@ impl Dynamics {
         }
     }
 
+    /// The rollout of the linear time-invariant system nearest to the dynamics around these starts, `[B, H, D]`: of
+    /// Koopman dynamics that with the mean gate; `None` for others.
+    pub fn rollout_linear(&self, z0: Tensor<2>, actions: Tensor<3>) -> Option<Tensor<3>> {
+        match self {
+            Self::Koopman(d) => Some(d.rollout_mean_gate(z0, actions)),
+            _ => None,
+        }
+    }
+
     /// What all candidates of a plan share, from `z0 [E, D]` and the nominal plan `[E, H, A]`: gates `[E, H, l]`, or
     /// `None` if every candidate goes its own way.
     pub fn gates(&self, conditioning: Conditioning, z0: Tensor<2>, nominal: Tensor<3>) -> Option<Tensor<3>> {
