@@ -2,7 +2,7 @@
 //!
 //! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
 
-use crate::config::{AgentConfig, Conditioning, ControlForm, DynamicsKind, ModelConfig, PlannerConfig};
+use crate::config::{AgentConfig, Conditioning, DynamicsKind, ModelConfig, PlannerConfig};
 use crate::model::{Parameters, dynamics::MlpDynamics};
 use crate::planner::Budget;
 use crate::rng::Stream;
@@ -41,12 +41,14 @@ fn dynamics(model: &ModelConfig, actions: usize) -> [f64; 5] {
         DynamicsKind::Koopman => {
             let control = &model.koopman.control;
             let l = control.encoded_dim;
-            let gate = match control.form {
-                ControlForm::Gated => mlp([d, control.gate_hidden, l]),
-                ControlForm::Additive => 0.0,
-            };
+            // held between conditionings
+            let gate = control.gate_sizes(d).map_or(0.0, mlp) / control.recondition_every as f64;
+            let remainder = &model.koopman.remainder;
+            let modulation = if remainder.modulation > 0.0 { mlp([d, d / 2]) } else { 0.0 };
+            let correction = mlp([d, remainder.correction_hidden, d]);
             // the diagonal recurrence is four real multiply-adds a mode
-            [0.0, (l * d + 2 * d) as f64, 0.0, gate, mlp(control.encoder_sizes(actions))]
+            let step = (l * d + 2 * d) as f64 + modulation + correction;
+            [0.0, step, 0.0, gate, mlp(control.encoder_sizes(actions))]
         }
         DynamicsKind::Gru => {
             let (w, layers) = (model.gru.hidden_dim, model.gru.layers as f64);
@@ -188,7 +190,7 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{PlannerKind, tests::tiny};
+    use crate::config::{ControlForm, PlannerKind, tests::tiny};
 
     /// (1.2155·H + 1.747) MFLOP per candidate and iteration at TD-MPC v1's sizes, counted by hand from its layers.
     #[test]

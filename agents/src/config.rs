@@ -6,7 +6,7 @@ mod sequence;
 
 pub use koopman::{
     Conditioning, ControlConfig, ControlForm, EigenvalueConfig, EigenvalueForm, KoopmanConfig, Mu, Omega,
-    PlanConditioning, StepSize, Training,
+    PlanConditioning, RemainderConfig, StepSize, Training,
 };
 pub use planner::{GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind};
 pub use sequence::{DssmConfig, DynamicsKind, GruConfig, MatchParams, MlpConfig, TransformerConfig};
@@ -133,7 +133,9 @@ pub(crate) mod tests {
                         action_hidden: vec![16],
                         encoded_dim: 8,
                         gate_hidden: 16,
+                        recondition_every: 1,
                     },
+                    remainder: RemainderConfig::default(),
                 },
                 mlp: MlpConfig { hidden_dim: 0 },
                 gru: GruConfig { hidden_dim: 24, layers: 2 },

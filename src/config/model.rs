@@ -10,7 +10,7 @@ impl RunConfig {
             ("model.latent_dim", m.latent_dim),
             ("model.hidden_dim", m.hidden_dim),
             ("model.koopman.control.encoded_dim", m.koopman.control.encoded_dim),
-            ("model.koopman.control.gate_hidden", m.koopman.control.gate_hidden),
+            ("model.koopman.control.recondition_every", m.koopman.control.recondition_every),
             ("model.gru.hidden_dim", m.gru.hidden_dim),
             ("model.gru.layers", m.gru.layers),
             ("model.transformer.width", m.transformer.width),
@@ -71,6 +71,13 @@ impl RunConfig {
             "model.koopman.control.conditioning",
             "nominal",
             "must be start or along: only a planner has a nominal plan, see plan_conditioning",
+        )?;
+        let modulation = self.model.koopman.remainder.modulation;
+        require(
+            (0.0..=1.0).contains(&modulation),
+            "model.koopman.remainder.modulation",
+            modulation,
+            "must lie between 0 and 1",
         )?;
         require(
             self.model.latent_dim.is_multiple_of(2),

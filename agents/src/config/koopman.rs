@@ -13,6 +13,19 @@ pub struct KoopmanConfig {
     pub eigenvalues: EigenvalueConfig,
     /// How actions enter.
     pub control: ControlConfig,
+    /// What is not linear in the autonomous part; nothing unless asked for.
+    #[serde(default)]
+    pub remainder: RemainderConfig,
+}
+
+/// Departures from linearity, see [`Remainder`](crate::model::dynamics::Remainder).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemainderConfig {
+    /// Hidden units k of the correction r(z) ("almost linear"); 0 = none.
+    pub correction_hidden: usize,
+    /// Depth β of the decay's dependence on the latent, at most 1; 0 = none.
+    pub modulation: f64,
 }
 
 /// Parameterisation and initialisation of λ = μ + iω and of the step Δt.
@@ -106,8 +119,15 @@ pub struct ControlConfig {
     pub action_hidden: Vec<usize>,
     /// Output dimension l of the action encoder f(a).
     pub encoded_dim: usize,
-    /// Hidden width of the gate network s(z).
+    /// Hidden width of the gate network s(z); 0 = a single layer.
     pub gate_hidden: usize,
+    /// A gate along the rollout is held for so many steps: in between the system is linear and time-invariant.
+    #[serde(default = "every_step")]
+    pub recondition_every: usize,
+}
+
+fn every_step() -> usize {
+    1
 }
 
 /// Form of the control term.
@@ -118,6 +138,8 @@ pub enum ControlForm {
     Additive,
     /// c = L̄ [f(a) ⊙ (1 + tanh s(z))]: control-affine, the autonomous part stays linear and diagonal.
     Gated,
+    /// c = L̄ [f(a) ⊙ (1 + S z + b)]: bilinear in latent and encoded action.
+    Bilinear,
 }
 
 /// Which latent a gate sees.
@@ -152,6 +174,15 @@ impl ControlConfig {
     /// Widths of the action encoder from `actions` dimensions to l.
     pub fn encoder_sizes(&self, actions: usize) -> Vec<usize> {
         [actions].into_iter().chain(self.action_hidden.iter().copied()).chain([self.encoded_dim]).collect()
+    }
+
+    /// Widths of the gate network from `latent` dimensions to l; `None` without a gate.
+    pub fn gate_sizes(&self, latent: usize) -> Option<Vec<usize>> {
+        match (self.form, self.gate_hidden) {
+            (ControlForm::Additive, _) => None,
+            (ControlForm::Bilinear, _) | (ControlForm::Gated, 0) => Some(vec![latent, self.encoded_dim]),
+            (ControlForm::Gated, hidden) => Some(vec![latent, hidden, self.encoded_dim]),
+        }
     }
 
     /// Which latents gates see while planning.

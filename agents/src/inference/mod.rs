@@ -159,7 +159,7 @@ fn of(t: &FlexTensor, e: usize, size: usize) -> &[f32] {
 mod tests {
     use super::*;
     use crate::config::tests::tiny;
-    use crate::config::{ControlForm, DynamicsKind};
+    use crate::config::{ControlForm, DynamicsKind, RemainderConfig};
     use crate::rng::Stream;
     use crate::test_support::{max_difference, normal};
 
@@ -167,21 +167,29 @@ mod tests {
         [Conditioning::Along, Conditioning::Start, Conditioning::Nominal];
 
     fn snapshots() -> impl Iterator<Item = (String, Snapshot)> {
+        use ControlForm::{Additive, Bilinear, Gated};
+        let nothing = RemainderConfig::default();
+        let remainder = RemainderConfig { correction_hidden: 7, modulation: 0.5 };
         let kinds = [
-            (DynamicsKind::Koopman, ControlForm::Gated),
-            (DynamicsKind::Koopman, ControlForm::Additive),
-            (DynamicsKind::Mlp, ControlForm::Additive),
+            ("gated", DynamicsKind::Koopman, Gated, 1, &nothing),
+            ("additive", DynamicsKind::Koopman, Additive, 1, &nothing),
+            ("bilinear", DynamicsKind::Koopman, Bilinear, 1, &nothing),
+            ("held", DynamicsKind::Koopman, Gated, 3, &nothing),
+            ("remainder", DynamicsKind::Koopman, Gated, 1, &remainder),
+            ("mlp", DynamicsKind::Mlp, Additive, 1, &nothing),
         ];
-        kinds.into_iter().map(|(dynamics, form)| {
+        let build = |(name, dynamics, form, every, remainder): (&str, _, _, _, &RemainderConfig)| {
             let mut config = tiny(dynamics).model;
-            config.koopman.control.form = form;
+            (config.koopman.control.form, config.koopman.control.recondition_every) = (form, every);
+            config.koopman.remainder = remainder.clone();
             // widths that do not fill registers
             (config.hidden_dim, config.koopman.control.encoded_dim) = (35, 9);
             let stream = &mut Stream::new(1, "init");
             let mut world = World::new(&config, 4, 3, stream, &crate::device::cpu());
             world.open(stream);
-            (format!("{dynamics:?} {form:?}"), Snapshot::new(world))
-        })
+            (name.to_owned(), Snapshot::new(world))
+        };
+        kinds.map(build).into_iter()
     }
 
     /// The full-latent path of plain tensors is the reference, for every conditioning, several environments and
@@ -237,7 +245,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(shared, 4);
+        assert_eq!(shared, 16);
     }
 
     /// To the bit: there is nothing else to plan with.

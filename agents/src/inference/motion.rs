@@ -7,7 +7,7 @@ use crate::ops::simd::multiversion;
 /// z' = d(z, a) on packed weights.
 #[derive(Clone, Debug)]
 pub(crate) enum Motion {
-    /// z' = λ̄ ⊙ z + L̄ [f(a) ⊙ gate].
+    /// z' = λ̄ ⊙ s(z) ⊙ z + L̄ [f(a) ⊙ gate] + r(z).
     Koopman(KoopmanMotion),
     /// z' = MLP([z, a]).
     Mlp(Network),
@@ -22,16 +22,22 @@ pub(crate) struct KoopmanMotion {
     pub input: Layer,
     /// f: A → l
     pub action_encoder: Network,
-    /// tanh s: D → l
+    /// The gate without its 1: D → l
     pub gate: Option<Network>,
+    /// Steps that a row's own gate is held for.
+    pub recondition_every: usize,
+    /// tanh q: D → D/2, and β of s = 1 − β/2·(1 + tanh q)
+    pub modulation: Option<(Network, f32)>,
+    /// r: D → D
+    pub correction: Option<Network>,
 }
 
 /// Where the gate of a step comes from.
 #[derive(Clone, Copy)]
 pub(super) enum Gate<'a> {
-    /// Every row's own latent.
-    Own,
-    /// 1 + tanh s for all rows: `[l]`.
+    /// Every row's own latent, at this step of the rollout.
+    Own(usize),
+    /// The gate for all rows: `[l]`.
     Shared(&'a [f32]),
 }
 
@@ -40,6 +46,9 @@ pub(super) enum Gate<'a> {
 pub(super) struct Buffers {
     pub scratch: Scratch,
     gate: Scratch,
+    /// A gate that is held, without its 1.
+    held: Vec<f32>,
+    remainder: Scratch,
     push: Vec<f32>,
 }
 
@@ -58,11 +67,14 @@ impl Motion {
         }
     }
 
-    /// Appends 1 + tanh s(z) of one latent, `[l]`; nothing without a gate.
-    pub(super) fn append_gate(&self, z: &[f32], gates: &mut Vec<f32>, buffers: &mut Buffers) {
-        if let Motion::Koopman(KoopmanMotion { gate: Some(s), .. }) = self {
+    /// Appends the gate of step `k` of one rollout, `[l]`, at the latent `z` or held; nothing without a gate.
+    pub(super) fn append_gate(&self, k: usize, z: &[f32], gates: &mut Vec<f32>, buffers: &mut Buffers) {
+        let Motion::Koopman(KoopmanMotion { gate: Some(s), recondition_every, .. }) = self else { return };
+        if k.is_multiple_of(*recondition_every) {
             let gate = s.forward(z, z.len(), 1, &mut buffers.scratch);
             gates.extend(gate.numbers[..s.outputs()].iter().map(|g| 1.0 + g));
+        } else {
+            gates.extend_from_within(gates.len() - s.outputs()..);
         }
     }
 }
@@ -73,19 +85,52 @@ impl KoopmanMotion {
         let u = self.action_encoder.forward(&za[d..], stride, rows, &mut buffers.scratch);
         match (gate, &self.gate) {
             (Gate::Shared(gate), _) => u.numbers.chunks_exact_mut(u.stride).for_each(|u| scale(u, gate)),
-            (Gate::Own, Some(s)) => {
-                let gate = s.forward(za, stride, rows, &mut buffers.gate);
-                open(u.numbers, gate.numbers);
+            (Gate::Own(_), Some(s)) if self.recondition_every == 1 => {
+                open(u.numbers, s.forward(za, stride, rows, &mut buffers.gate).numbers);
             }
-            (Gate::Own, None) => {}
+            (Gate::Own(k), Some(s)) => {
+                if k.is_multiple_of(self.recondition_every) {
+                    buffers.held.clear();
+                    buffers.held.extend_from_slice(s.forward(za, stride, rows, &mut buffers.gate).numbers);
+                }
+                open(u.numbers, &buffers.held);
+            }
+            (Gate::Own(_), None) => {}
         }
         let push = &mut buffers.push;
         push.resize((rows * self.input.stride()).max(push.len()), 0.0);
         self.input.apply(u.numbers, u.stride, rows, push);
+        if let Some(r) = &self.correction {
+            let correction = r.forward(za, stride, rows, &mut buffers.remainder);
+            let pushes = push.chunks_exact_mut(self.input.stride());
+            pushes
+                .zip(correction.numbers.chunks_exact(correction.stride))
+                .for_each(|(c, r)| add(&mut c[..d], &r[..d]));
+        }
+        if let Some((q, depth)) = &self.modulation {
+            let q = q.forward(za, stride, rows, &mut buffers.remainder);
+            let rows = za.chunks_mut(stride).zip(q.numbers.chunks_exact(q.stride));
+            rows.for_each(|(z, q)| decay(&mut z[..d], &q[..d / 2], *depth));
+        }
         advance(za, stride, push, self.input.stride(), &self.lambda, rows);
     }
 }
 
+multiversion! {
+    fn add(c: &mut [f32], r: &[f32]) {
+        c.iter_mut().zip(r).for_each(|(c, r)| *c += r);
+    }
+}
+multiversion! {
+    /// z ← s ⊙ z over both parts of the modes.
+    fn decay(z: &mut [f32], q: &[f32], depth: f32) {
+        let (re, im) = z.split_at_mut(q.len());
+        for ((re, im), q) in re.iter_mut().zip(im).zip(q) {
+            let s = 1.0 - 0.5 * depth * (1.0 + q);
+            (*re, *im) = (s * *re, s * *im);
+        }
+    }
+}
 multiversion! {
     fn scale(u: &mut [f32], gate: &[f32]) {
         u.iter_mut().zip(gate).for_each(|(u, g)| *u *= g);

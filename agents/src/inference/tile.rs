@@ -38,7 +38,7 @@ fn gate_at(gates: Option<&[f32]>, horizon: usize, k: usize) -> Gate<'_> {
             let l = gates.len() / horizon;
             Gate::Shared(&gates[k * l..][..l])
         }
-        None => Gate::Own,
+        None => Gate::Own(k),
     }
 }
 
@@ -118,7 +118,8 @@ impl Packed {
                 actions[k * a..][..a].copy_from_slice(&row[d..d + a]);
             }
             if k + 1 < horizon {
-                self.motion.step(&mut tile.za, stride, rows, Gate::Own, &mut tile.buffers);
+                // each step taken alone, as in `World::propose`
+                self.motion.step(&mut tile.za, stride, rows, Gate::Own(0), &mut tile.buffers);
             }
         }
     }
@@ -135,10 +136,10 @@ impl Packed {
         self.begin(z0, 1, tile);
         let mut gates = Vec::new();
         for k in 0..horizon {
-            self.motion.append_gate(&tile.za, &mut gates, &mut tile.buffers);
+            self.motion.append_gate(k, &tile.za, &mut gates, &mut tile.buffers);
             if at == Conditioning::Nominal && k + 1 < horizon {
                 self.place(&mut tile.za, nominal, horizon, k);
-                self.motion.step(&mut tile.za, stride, 1, Gate::Own, &mut tile.buffers);
+                self.motion.step(&mut tile.za, stride, 1, Gate::Own(k), &mut tile.buffers);
             }
         }
         gates

@@ -50,7 +50,7 @@ impl ModelConfig {
     ///
     /// The width is the hidden one of MLP and GRU, that of the tokens and then of the feed-forward networks of the
     /// transformer, that between the layers of state spaces, and for Koopman dynamics that of the gate, or of the encoded
-    /// action where there is no gate. The number of layers, heads and modes stays.
+    /// action where the gate has no hidden layer. The number of layers, heads and modes stays.
     pub fn matched(&self, actions: usize) -> Self {
         let Some(kind) = self.match_params.dynamics() else { return self.clone() };
         let own = Self { match_params: MatchParams::None, ..self.clone() };
@@ -59,9 +59,9 @@ impl ModelConfig {
             kind_here if kind_here == kind => own,
             DynamicsKind::Koopman => own.closest(target, actions, 1, |c, width| {
                 let control = &mut c.koopman.control;
-                match control.form {
-                    ControlForm::Gated => control.gate_hidden = width,
-                    ControlForm::Additive => control.encoded_dim = width,
+                match (control.form, control.gate_hidden) {
+                    (ControlForm::Gated, 1..) => control.gate_hidden = width,
+                    _ => control.encoded_dim = width,
                 }
             }),
             DynamicsKind::Mlp => own.closest(target, actions, 1, |c, width| c.mlp.hidden_dim = width),

@@ -10,7 +10,7 @@ use crate::rng::Stream;
 use burn::module::Param;
 use burn::prelude::*;
 
-/// c = L̄ [f(a) ⊙ (1 + tanh s(z))]; without a gate c = L̄ f(a).
+/// c = L̄ [f(a) ⊙ (1 + tanh s(z))]; without a gate c = L̄ f(a), bilinear c = L̄ [f(a) ⊙ (1 + s(z))] with s affine.
 #[derive(Module, Debug)]
 pub struct Control {
     /// f: A → l
@@ -19,6 +19,8 @@ pub struct Control {
     input: Param<Tensor<2>>,
     /// s: 2m → l, starting at zero, i.e. at the additive model
     gate: Option<Mlp>,
+    #[module(skip)]
+    form: ControlForm,
 }
 
 impl Control {
@@ -34,21 +36,13 @@ impl Control {
         let action_encoder = Mlp::new(&config.encoder_sizes(actions), Init::Orthogonal, stream, device);
         let input = orthogonal(encoded, latent, stream);
         let input = Param::from_data(TensorData::new(input, [encoded, latent]), device);
-        let gate = match config.form {
-            ControlForm::Additive => None,
-            ControlForm::Gated => {
-                Some(Mlp::new(&[latent, config.gate_hidden, encoded], Init::Zero, stream, device))
-            }
-        };
-        Self { action_encoder, input, gate }
+        let gate = config.gate_sizes(latent).map(|sizes| Mlp::new(&sizes, Init::Zero, stream, device));
+        Self { action_encoder, input, gate, form: config.form }
     }
 
     /// Number of parameters.
     pub(crate) fn count(config: &ControlConfig, latent: usize, actions: usize) -> usize {
-        let gate = match config.form {
-            ControlForm::Additive => 0,
-            ControlForm::Gated => Mlp::count(&[latent, config.gate_hidden, config.encoded_dim]),
-        };
+        let gate = config.gate_sizes(latent).map_or(0, |sizes| Mlp::count(&sizes));
         Mlp::count(&config.encoder_sizes(actions)) + config.encoded_dim * latent + gate
     }
 
@@ -57,9 +51,17 @@ impl Control {
         self.action_encoder.forward(a)
     }
 
-    /// 1 + tanh s(z): `[R, 2m]` → `[R, l]`; `None` without a gate.
+    /// 1 + tanh s(z), or 1 + s(z) of the bilinear form: `[R, 2m]` → `[R, l]`; `None` without a gate.
     pub fn gate(&self, z: Tensor<2>) -> Option<Tensor<2>> {
-        self.gate.as_ref().map(|s| s.forward_into(z, Activation::Tanh) + 1.0)
+        self.gate.as_ref().map(|s| s.forward_into(z, self.bound()) + 1.0)
+    }
+
+    /// What bounds the gate.
+    fn bound(&self) -> Activation {
+        match self.form {
+            ControlForm::Bilinear => Activation::Identity,
+            ControlForm::Additive | ControlForm::Gated => Activation::Tanh,
+        }
     }
 
     /// Whether there is a gate.
@@ -72,9 +74,9 @@ impl Control {
         Network::new(self.action_encoder.weights(), Activation::Identity)
     }
 
-    /// tanh s, packed for planning.
+    /// The gate without its 1, packed for planning.
     pub(crate) fn packed_gate(&self) -> Option<Network> {
-        self.gate.as_ref().map(|s| Network::new(s.weights(), Activation::Tanh))
+        self.gate.as_ref().map(|s| Network::new(s.weights(), self.bound()))
     }
 
     /// L̄ = gain · L as a real `[l, 2m]` matrix.

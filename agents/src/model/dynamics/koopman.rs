@@ -5,6 +5,7 @@
 
 use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
+use super::remainder::Remainder;
 use crate::config::{Conditioning, ModelConfig};
 use crate::inference::{KoopmanMotion, Layer};
 use crate::ops::{self, LinearRollout, Unroll};
@@ -16,8 +17,11 @@ use burn::prelude::*;
 pub struct Koopman {
     eigenvalues: Eigenvalues,
     control: Control,
+    remainder: Remainder,
     #[module(skip)]
     conditioning: Conditioning,
+    #[module(skip)]
+    recondition_every: usize,
     #[module(skip)]
     unroll: Unroll,
 }
@@ -45,7 +49,9 @@ impl Koopman {
         Self {
             eigenvalues: Eigenvalues::new(&koopman.eigenvalues, config.latent_dim / 2, stream, device),
             control: Control::new(&koopman.control, config.latent_dim, actions, stream, device),
+            remainder: Remainder::new(&koopman.remainder, config.latent_dim, stream, device),
             conditioning: koopman.control.conditioning,
+            recondition_every: koopman.control.recondition_every,
             unroll: koopman.unroll,
         }
     }
@@ -54,6 +60,7 @@ impl Koopman {
     pub(crate) fn count(config: &ModelConfig, actions: usize) -> usize {
         Eigenvalues::count(&config.koopman.eigenvalues, config.latent_dim / 2)
             + Control::count(&config.koopman.control, config.latent_dim, actions)
+            + Remainder::count(&config.koopman.remainder, config.latent_dim)
     }
 
     /// λ̄ of all modes.
@@ -85,13 +92,25 @@ impl Koopman {
 
     /// One step: `z [R, D]`, `a [R, A]` → `[R, D]`.
     pub fn step(&self, z: Tensor<2>, a: Tensor<2>) -> Tensor<2> {
-        let system = self.system();
         let u = self.control.encode(a);
         let u = match self.control.gate(z.clone()) {
             Some(gate) => u * gate,
             None => u,
         };
-        system.advance(z, u)
+        self.advance(&self.system(), z, u)
+    }
+
+    /// λ̄ ⊙ s(z) ⊙ z + L̄ u + r(z): `z [R, 2m]`, `u [R, l]` → `[R, 2m]`.
+    fn advance(&self, system: &System, z: Tensor<2>, u: Tensor<2>) -> Tensor<2> {
+        let free = match self.remainder.decay(z.clone()) {
+            Some(decay) => z.clone() * decay,
+            None => z.clone(),
+        };
+        let next = system.advance(free, u);
+        match self.remainder.correction(z) {
+            Some(correction) => next + correction,
+            None => next,
+        }
     }
 
     /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`, as trained: `[B, H, D]`.
@@ -108,8 +127,8 @@ impl Koopman {
     /// The same rollout as a linear system with all its inputs; `None` if a gate sees the predicted latents, or the
     /// configuration asks for the FFT.
     pub fn linear(&self, z0: &Tensor<2>, actions: Tensor<3>) -> Option<LinearRollout> {
-        let fed_back = self.conditioning != Conditioning::Start && self.control.is_gated();
-        if fed_back || self.unroll == Unroll::Fft {
+        let gate_fed_back = self.conditioning != Conditioning::Start && self.control.is_gated();
+        if gate_fed_back || !self.remainder.is_nothing() || self.unroll == Unroll::Fft {
             return None;
         }
         Some(self.driven(actions, self.gates_at_start(z0.clone())))
@@ -131,38 +150,63 @@ impl Koopman {
         LinearRollout { lambda, input, u }
     }
 
-    /// The same with the gate at every predicted latent: sequential in the horizon, unless there is no gate.
+    /// The same with the gate at the predicted latents: sequential in the horizon, unless there is no gate.
     pub fn rollout_along(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
         if !self.control.is_gated() {
             return self.rollout_shared(z0, actions, None);
         }
-        let [batch, horizon, _] = actions.dims();
+        let mut gate = None;
+        self.rollout_steps(z0, self.encode(actions), |k, z, u| {
+            if k.is_multiple_of(self.recondition_every) {
+                gate = self.control.gate(z.clone());
+            }
+            u * gate.clone().expect("step 0 opens it")
+        })
+    }
+
+    /// The same with given `gates`, `[B, H, l]` or with ones to broadcast: linear in z_0 and the encoded actions, the
+    /// whole horizon in one operation; step by step if there is a remainder.
+    pub fn rollout_shared(&self, z0: Tensor<2>, actions: Tensor<3>, gates: Option<Tensor<3>>) -> Tensor<3> {
+        let driven = self.driven(actions, gates);
+        match self.remainder.is_nothing() {
+            true => self.unrolled(driven, z0),
+            false => self.rollout_steps(z0, driven.u, |_, _, u| u),
+        }
+    }
+
+    /// Step by step with the inputs `push(k, z_k, u_k)`.
+    fn rollout_steps(
+        &self,
+        z0: Tensor<2>,
+        u: Tensor<3>,
+        mut push: impl FnMut(usize, &Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<3> {
+        let [batch, horizon, encoded] = u.dims();
         let system = self.system();
-        let u = self.encode(actions);
-        let encoded = u.dims()[2];
         let mut z = z0;
         let steps = (0..horizon).map(|k| {
-            let u = u.clone().narrow(1, k, 1).reshape([batch, encoded]);
-            let gate = self.control.gate(z.clone()).expect("checked above");
-            z = system.advance(z.clone(), u * gate);
+            let u = push(k, &z, u.clone().narrow(1, k, 1).reshape([batch, encoded]));
+            z = self.advance(&system, z.clone(), u);
             z.clone()
         });
         Tensor::stack(steps.collect(), 1)
     }
 
-    /// The same with given `gates`, `[B, H, l]` or with ones to broadcast: linear in z_0 and the encoded actions, the
-    /// whole horizon in one operation.
-    pub fn rollout_shared(&self, z0: Tensor<2>, actions: Tensor<3>, gates: Option<Tensor<3>>) -> Tensor<3> {
-        let LinearRollout { lambda, input, u } = self.driven(actions, gates);
+    fn unrolled(&self, LinearRollout { lambda, input, u }: LinearRollout, z0: Tensor<2>) -> Tensor<3> {
         let ([batch, horizon, encoded], width) = (u.dims(), z0.dims()[1]);
         let c = u.reshape([batch * horizon, encoded]).matmul(input).reshape([batch, horizon, width]);
         ops::diagonal_recurrence(lambda, z0, c, self.unroll)
     }
 
-    /// The same with one gate for all, the mean of those at `z0`: a linear time-invariant system.
+    /// The same with one gate and one decay for all, the means of those at `z0`, and no correction: a linear
+    /// time-invariant system.
     pub fn rollout_mean_gate(&self, z0: Tensor<2>, actions: Tensor<3>) -> Tensor<3> {
         let gate = self.control.gate(z0.clone()).map(|gate| gate.mean_dim(0).unsqueeze_dim(1));
-        self.rollout_shared(z0, actions, gate)
+        let mut driven = self.driven(actions, gate);
+        if let Some(decay) = self.remainder.decay(z0.clone()) {
+            driven.lambda = driven.lambda * decay.mean_dim(0).squeeze_dim(0);
+        }
+        self.unrolled(driven, z0)
     }
 
     /// f(a): `[B, H, A]` → `[B, H, l]`. It never sees the latent: all steps in one call.
@@ -181,11 +225,19 @@ impl Koopman {
             Conditioning::Start => z0.unsqueeze_dim::<3>(1).repeat_dim(1, horizon),
             Conditioning::Nominal if horizon == 1 => z0.unsqueeze_dim(1),
             Conditioning::Nominal => {
-                let later = self.rollout_along(z0.clone(), nominal.narrow(1, 0, horizon - 1));
+                let later = self.rollout_along(z0.clone(), nominal.clone().narrow(1, 0, horizon - 1));
                 Tensor::cat(vec![z0.unsqueeze_dim(1), later], 1)
             }
         };
         let width = latents.dims()[2];
+        let every = self.recondition_every;
+        let latents = match every {
+            1 => latents,
+            _ => {
+                let held: Vec<i32> = (0..horizon).map(|k| (k / every * every) as i32).collect();
+                latents.select(1, Tensor::from_data(TensorData::new(held, [horizon]), &nominal.device()))
+            }
+        };
         let gates = self.control.gate(latents.reshape([environments * horizon, width]))?;
         Some(gates.reshape([environments as i32, horizon as i32, -1]))
     }
@@ -198,127 +250,21 @@ impl Koopman {
             input: Layer::new(input, None),
             action_encoder: self.control.packed_encoder(),
             gate: self.control.packed_gate(),
+            recondition_every: self.recondition_every,
+            modulation: self.remainder.packed_modulation(),
+            correction: self.remainder.packed_correction(),
         }
     }
 }
 
 #[cfg(test)]
 impl Koopman {
-    /// Gives the gate's last layer weights, which start at zero.
+    /// Gives the last layers of gate and remainder weights, which start at zero.
     pub(crate) fn open_gate(&mut self, stream: &mut Stream) {
         self.control.open_gate(stream);
+        self.remainder.open(stream);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::tests::tiny;
-    use crate::config::{ControlForm, DynamicsKind, EigenvalueForm};
-    use crate::test_support::{max_difference, normal};
-
-    fn build(edit: impl Fn(&mut ModelConfig)) -> Koopman {
-        let mut config = tiny(DynamicsKind::Koopman).model;
-        edit(&mut config);
-        let mut k = Koopman::new(&config, 3, &mut Stream::new(1, "init"), &crate::device::cpu());
-        // a gate that starts at zero would hide the difference between conditionings
-        if let Some(gate) = k.control.gate(normal::<2>([1, 16], 1)) {
-            assert!(max_difference(gate.clone(), gate.ones_like()) == 0.0);
-            k.open_gate(&mut Stream::new(2, "gate"));
-        }
-        k
-    }
-
-    #[test]
-    fn rollout_is_the_repeated_step_for_every_form_but_start() {
-        for (form, eigenvalues) in [
-            (ControlForm::Additive, EigenvalueForm::Zoh),
-            (ControlForm::Additive, EigenvalueForm::Decay),
-            (ControlForm::Gated, EigenvalueForm::Zoh),
-            (ControlForm::Gated, EigenvalueForm::Decay),
-        ] {
-            let k = build(|c| {
-                c.koopman.control.form = form;
-                c.koopman.eigenvalues.form = eigenvalues;
-            });
-            let (z0, a) = (normal::<2>([5, 16], 3), normal::<3>([5, 7, 3], 4));
-            let all = k.rollout(z0.clone(), a.clone());
-            let mut z = z0;
-            for t in 0..7 {
-                z = k.step(z, a.clone().narrow(1, t, 1).reshape([5, 3]));
-                let predicted = all.clone().narrow(1, t, 1).reshape([5, 16]);
-                assert!(max_difference(predicted, z.clone()) < 1e-5, "{form:?} {eigenvalues:?} step {t}");
-            }
-        }
-    }
-
-    /// Both gates see z_0 on the first step, and different latents afterwards.
-    #[test]
-    fn start_conditioning_agrees_with_along_on_the_first_step_only() {
-        let along = build(|_| {});
-        let start = build(|c| c.koopman.control.conditioning = Conditioning::Start);
-        let (z0, a) = (normal::<2>([5, 16], 3), normal::<3>([5, 4, 3], 4));
-        let (x, y) = (along.rollout(z0.clone(), a.clone()), start.rollout(z0, a));
-        assert!(max_difference(x.clone().narrow(1, 0, 1), y.clone().narrow(1, 0, 1)) < 1e-5);
-        assert!(max_difference(x.narrow(1, 3, 1), y.narrow(1, 3, 1)) > 1e-3);
-    }
-
-    /// Along its own nominal plan a candidate sees its own latents; elsewhere it does not.
-    #[test]
-    fn nominal_gates_are_exact_on_the_nominal_plan_only() {
-        let k = build(|_| {});
-        let (z0, a) = (normal::<2>([5, 16], 3), normal::<3>([5, 4, 3], 4));
-        let exact = k.rollout_along(z0.clone(), a.clone());
-        let nominal = k.gates(Conditioning::Nominal, z0.clone(), a.clone());
-        assert!(
-            max_difference(k.rollout_shared(z0.clone(), a.clone(), nominal.clone()), exact.clone()) < 1e-5
-        );
-        let start = k.gates(Conditioning::Start, z0.clone(), a.clone());
-        assert!(max_difference(k.rollout_shared(z0.clone(), a.clone(), start), exact) > 1e-3);
-        let other = a * -0.5;
-        let exact = k.rollout_along(z0.clone(), other.clone());
-        assert!(max_difference(k.rollout_shared(z0, other, nominal), exact) > 1e-3);
-    }
-
-    /// With shared gates the state after H steps is affine in z_0 and the encoded actions: superposition.
-    #[test]
-    fn shared_gates_make_a_linear_time_varying_system() {
-        let k = build(|_| {});
-        let (z, w, a) = (normal::<2>([4, 16], 1), normal::<2>([4, 16], 2), normal::<3>([4, 6, 3], 3));
-        let gates = k.gates(Conditioning::Nominal, z.clone(), a.clone());
-        let roll = |z: Tensor<2>| k.rollout_shared(z, a.clone(), gates.clone());
-        let rest = roll(Tensor::zeros([4, 16], &a.device()));
-        let free = |z| roll(z) - rest.clone();
-        assert!(max_difference(free(z.clone() + w.clone()), free(z) + free(w)) < 1e-5);
-    }
-
-    #[test]
-    fn a_rollout_is_linear_unless_the_gate_sees_predicted_latents() {
-        let (z0, a) = (normal::<2>([5, 16], 3), normal::<3>([5, 7, 3], 4));
-        let along = build(|_| {});
-        let start = build(|c| c.koopman.control.conditioning = Conditioning::Start);
-        let additive = build(|c| c.koopman.control.form = ControlForm::Additive);
-        let fft = build(|c| {
-            c.koopman.control.form = ControlForm::Additive;
-            c.koopman.unroll = Unroll::Fft;
-        });
-        assert!(along.linear(&z0, a.clone()).is_none() && fft.linear(&z0, a.clone()).is_none());
-        for k in [start, additive] {
-            let LinearRollout { lambda, input, u } = k.linear(&z0, a.clone()).unwrap();
-            let c = u.matmul(input.unsqueeze());
-            let z = ops::diagonal_recurrence_reference(lambda, z0.clone(), c);
-            assert!(max_difference(z, k.rollout(z0.clone(), a.clone())) < 1e-5);
-        }
-    }
-
-    /// The paper's model is linear: superposition holds exactly for the latent part.
-    #[test]
-    fn additive_dynamics_obey_superposition() {
-        let k = build(|c| c.koopman.control.form = ControlForm::Additive);
-        let (z, w, a) = (normal::<2>([4, 16], 1), normal::<2>([4, 16], 2), normal::<3>([4, 6, 3], 3));
-        let free = |z: Tensor<2>| {
-            k.rollout(z, a.clone()) - k.rollout(Tensor::zeros([4, 16], &a.device()), a.clone())
-        };
-        assert!(max_difference(free(z.clone() + w.clone()), free(z) + free(w)) < 1e-5);
-    }
-}
+mod tests;

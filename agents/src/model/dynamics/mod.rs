@@ -6,6 +6,7 @@ mod eigenvalues;
 mod gru;
 mod koopman;
 mod mlp;
+mod remainder;
 #[cfg(test)]
 mod tests;
 mod transformer;
@@ -16,6 +17,7 @@ pub use eigenvalues::{Complex, Discrete, Eigenvalues};
 pub use gru::Gru;
 pub use koopman::Koopman;
 pub use mlp::MlpDynamics;
+pub use remainder::Remainder;
 pub use transformer::Transformer;
 
 use crate::config::{Conditioning, DynamicsKind, ModelConfig};
