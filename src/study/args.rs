@@ -6,19 +6,24 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Flags of comparing.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   td-koopman compare --env cheetah-run,walker-walk --variants koopman,mlp --seeds 1..5 --preset light --jobs 2
   td-koopman compare --env pendulum --variants 'small-plan:planner.num_samples=64;planner.num_elites=8,koopman' --seeds 1,2
   td-koopman compare --env cheetah-run --variants koopman,mlp --seeds 1..5 --list | parallel -j 8
+  td-koopman compare --study configs/sweep/recipe-screen.toml --jobs 2      a written-down study, with what it taught
 
 Run it again to go on: finished runs are not repeated, interrupted ones continue. Runs live in runs/NAME/, the report,
 pictures and small files in --out results/NAME.")]
 pub struct CompareArgs {
     /// Environments, comma-separated (see `td-koopman envs`)
-    #[arg(long, value_name = "ENV[,ENV...]")]
-    pub env: String,
+    #[arg(long, value_name = "ENV[,ENV...]", required_unless_present = "study")]
+    pub env: Option<String>,
+    /// TOML file with environments, seeds and variants, the idea behind each and what it taught
+    /// (see configs/sweep/recipe-screen.toml)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["env", "variants", "seeds", "preset", "steps"])]
+    pub study: Option<PathBuf>,
     /// Variants, comma-separated: a dynamics (koopman, mlp, gru, transformer, dssm), or a label with settings, LABEL:KEY=VALUE;KEY=VALUE. A label
     /// that is the name of a dynamics chooses it, too
     #[arg(long, value_name = "VARIANT[,...]", default_value = "koopman,mlp")]
@@ -44,7 +49,7 @@ pub struct CompareArgs {
     /// Runs at a time
     #[arg(long, default_value = "1")]
     pub jobs: NonZeroUsize,
-    /// Folder of the report [default: results/ENVS-VARIANTS]
+    /// Folder of the report [default: results/ENVS-VARIANTS, or results/NAME of the study's file]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// Print one independent command per run instead; afterwards the command without --list makes the report

@@ -5,6 +5,7 @@ use super::args::CompareArgs;
 use super::choices::{Variant, distinct, list, seeds};
 use super::compare_report;
 use super::files::{self, runs_folder};
+use super::plan::StudyPlan;
 use super::pool::{self, Ending, Job};
 use super::text::{command_line, slug, this_program};
 use crate::cli::TrainArgs;
@@ -73,6 +74,8 @@ pub struct Comparison {
     pub seeds: Vec<u64>,
     /// Where its results go.
     pub out: PathBuf,
+    /// The file it was read from.
+    pub(super) plan: Option<StudyPlan>,
 }
 
 impl Comparison {
@@ -82,11 +85,16 @@ impl Comparison {
             let env = registry::make(name)?;
             Ok(Environment { name: env.spec().name.clone(), source: env.spec().source })
         };
-        let names = list(&args.env, ',')?;
+        let plan = args.study.as_ref().map(|path| StudyPlan::load(args, path)).transpose()?;
+        let args = plan.as_ref().map_or(args, |plan| &plan.args);
+        let names = list(args.env.as_deref().unwrap_or_default(), ',')?;
         let environments = names.iter().map(environment).collect::<Result<Vec<_>>>()?;
         distinct("--env", &environments.iter().map(|env| &env.name).collect::<Vec<_>>())?;
         let parse = |text: &String| Variant::parse(text);
-        let variants = list(&args.variants, ',')?.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let variants = match &plan {
+            Some(plan) => plan.variants.clone(),
+            None => list(&args.variants, ',')?.iter().map(parse).collect::<Result<_, _>>()?,
+        };
         let labels: Vec<String> = variants.iter().map(|variant| variant.label.clone()).collect();
         distinct("--variants", &labels)?;
         let seeds = seeds(&args.seeds)?;
@@ -112,7 +120,11 @@ impl Comparison {
                 }
             }
         }
-        Ok(Self { environments, variants: labels, cells, seeds, out })
+        if plan.is_some() {
+            // a long list is read while it grows: one variant is completed before the next begins
+            cells.sort_by_key(|cell| labels.iter().position(|label| *label == cell.variant));
+        }
+        Ok(Self { environments, variants: labels, cells, seeds, out, plan })
     }
 
     /// One independent command per run.

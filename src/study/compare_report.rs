@@ -3,6 +3,7 @@
 use super::compare::{Comparison, Tried};
 use super::curves::{CurvePoint, final_and_best, of_task, of_tasks};
 use super::files::{commits, keep_small_files, write_atomically};
+use super::lessons;
 use super::published;
 use super::statistics::{Estimate, summarise};
 use super::text::{cell, number, this_command};
@@ -16,6 +17,8 @@ use td_koopman_envs::Source;
 
 /// The highest return of an episode of any DMControl task: 1000 steps with rewards from 0 to 1.
 const DMCONTROL_RETURN: f64 = 1000.0;
+/// More curves than this are no picture.
+const MOST_CURVES: usize = 10;
 
 /// Writes everything into the comparison's folder.
 pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
@@ -33,7 +36,7 @@ pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
             over_seconds.push(Curve::of_runs(&label, curve.iter().map(|p| p.at(p.cpu_seconds)).collect()));
         }
         let last = over_steps.iter().flat_map(|curve| &curve.points).map(|p| p.env_step).fold(0.0, f64::max);
-        if last > 0.0 {
+        if last > 0.0 && over_steps.len() <= MOST_CURVES {
             let band = "mean over seeds, band: 95 % bootstrap interval of the mean";
             over_steps.extend(published::curves(&env.name, last)?);
             let picture = |axis, name: &str, curves: &[Curve]| {
@@ -151,6 +154,9 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
     page += "\nReturns are means over evaluation episodes without exploration noise. *mean* and *IQM* (interquartile mean over \
              runs, Agarwal et al. 2021) are over the finished runs, with 95 % percentile intervals of 2000 bootstrap resamples of \
              the seeds within each task. *best* is the mean of each run's best evaluation, which is optimistic.\n";
+    if let Some(plan) = &comparison.plan {
+        lessons::write(&mut page, comparison, tried, plan);
+    }
     summary_table(&mut page, comparison, tried);
     score_table(&mut page, scores);
     page += "\n## Runs\n\n| env | variant | seed | final return | best return | env steps | CPU s | |\n|---|---|---:|---:|---:|---:|---:|---|\n";
@@ -167,7 +173,9 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
             "| {env} | {variant} | {seed} | {last} | {best} | {steps:.0} | {seconds:.0} | {state} |"
         );
     }
-    settings_table(&mut page, comparison, tried);
+    if comparison.plan.is_none() {
+        settings_table(&mut page, comparison, tried);
+    }
     page += "\n## Files\n\n`curves.csv`: every evaluation step with mean, IQM, intervals and range; ";
     if !scores.is_empty() {
         page += "`aggregate.csv`: the normalised scores; ";

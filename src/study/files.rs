@@ -91,7 +91,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Copies the small files of a run, as far as they exist.
 pub fn keep_small_files(run: &Path, to: &Path) -> Result<()> {
-    for name in ["eval.csv", "config.toml", "provenance.txt"] {
+    for name in ["eval.csv", "model.csv", "config.toml", "provenance.txt"] {
         let from = run.join(name);
         if from.exists() {
             let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;

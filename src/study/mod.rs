@@ -17,6 +17,8 @@ pub mod sweep;
 
 mod board;
 mod compare_report;
+mod lessons;
+mod plan;
 mod text;
 
 pub use pool::stop_with_parent;
