@@ -42,11 +42,23 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
     };
     AgentConfig {
         model: ModelConfig {
+            recipe: Recipe::V1,
             dynamics,
             match_params: MatchParams::None,
             latent_dim: 50,
             encoder_hidden: vec![256],
             hidden_dim: size.hidden,
+            continuation: Continuation::Off,
+            v2: ModelV2Config {
+            critics: 3,
+            critic_dropout: 0.01,
+            bins: 21,
+            bin_range: [-5.0, 5.0],
+            latent_norm: LatentNorm::Auto,
+            simnorm_group: 8,
+            init_std: 0.02,
+            log_std_range: [-10.0, 2.0],
+        },
             koopman: KoopmanConfig {
                 unroll: Unroll::Auto,
                 eigenvalues: eigenvalues.clone(),
@@ -75,18 +87,24 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
         learner: LearnerConfig {
             batch_size: size.batch,
             horizon: 5,
+            discount_rule: DiscountRule::Fixed,
             discount: 0.99,
+            episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
             rho: 0.5,
             consistency_coef: 2.0,
             reward_coef: 0.5,
             value_coef: 0.1,
+            continuation_coef: 1.0,
             learning_rate: 1e-3,
+            encoder_rate_scale: 1.0,
             policy_learning_rate: 1e-3,
             adam_epsilon: 1e-8,
+            policy_adam_epsilon: 1e-8,
             max_gradient_norm: 10.0,
             target_rate: 0.01,
             target_every: 2,
             policy_std: 0.05,
+            v2: LearnerV2Config { entropy_coef: 1e-4, scale_rate: 0.01 },
         },
         replay: ReplayConfig { capacity: 5000, priority_exponent: 0.6, importance_exponent: 0.4 },
         planner: PlannerConfig {

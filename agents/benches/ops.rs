@@ -96,11 +96,11 @@ fn layers(c: &mut Criterion<CpuTime>) {
             centred / scale * bias.clone().unsqueeze() + bias.clone().unsqueeze()
         };
         group.bench_function(format!("norm-tanh/{at}/fused"), |b| {
-            b.iter(|| finish(layer_norm_tanh(x.clone(), bias.clone(), bias.clone())))
+            b.iter(|| finish(layer_norm(x.clone(), bias.clone(), bias.clone(), NormActivation::Tanh)))
         });
         group.bench_function(format!("norm-tanh/{at}/tensors"), |b| b.iter(|| finish(normalised().tanh())));
         group.bench_function(format!("norm-mish/{at}/fused"), |b| {
-            b.iter(|| finish(layer_norm_mish(x.clone(), bias.clone(), bias.clone())))
+            b.iter(|| finish(layer_norm(x.clone(), bias.clone(), bias.clone(), NormActivation::Mish)))
         });
         group.bench_function(format!("norm-mish/{at}/tensors"), |b| {
             b.iter(|| finish(activation::mish(normalised())))

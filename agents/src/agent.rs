@@ -3,6 +3,7 @@
 use crate::config::AgentConfig;
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
+use crate::model::Tail;
 use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm};
 use crate::replay::Batch;
 use crate::rng::Stream;
@@ -76,7 +77,10 @@ impl Agent {
     ) -> Vec<Decision> {
         let (e, a, h) = (plans.len(), self.action_dim, schedule.horizon);
         let (planner, learner) = (&self.config.planner, &self.config.learner);
-        let noise = Noise::draw(planner, learner.policy_std, h, a, mode, noise, &self.device);
+        let streams = noise;
+        let noise = Noise::draw(planner, self.config.policy_noise(), h, a, mode, streams, &self.device);
+        let picks = self.config.model.plan_picks(streams);
+        let tail = |noise| Tail { noise, picks: picks.clone() };
         let warm = Warm::new(planner, plans, h, a, &self.device);
         let networks = self.learner.online();
         let z = networks.world().encode(self.upload(observations, [e, self.observation_dim]));
@@ -84,7 +88,7 @@ impl Agent {
         let (start, proposing) = (warm.mean.clone(), noise.policy());
         let proposals = proposing.clone().map(|(steps, _)| networks.propose(z.clone(), steps));
         let score = |candidates| {
-            let (actions, tails, gates) = match candidates {
+            let (actions, noise, gates) = match candidates {
                 // few enough to go their own way
                 Candidates::Proposed(actions) => {
                     let (_, tails) = proposing.clone().expect("proposals come from their noise");
@@ -94,11 +98,11 @@ impl Agent {
                     (actions, noise.tails(iteration), networks.gates(conditioning, z.clone(), mean))
                 }
             };
-            networks.score(z.clone(), actions, tails, gates, learner.discount)
+            networks.score(z.clone(), actions, tail(noise), gates, learner.discount)
         };
         let gradient = |actions| {
             let gates = networks.gates(conditioning, z.clone(), start.clone());
-            self.learner.score_gradient(z.clone(), actions, noise.tails(0), gates)
+            self.learner.score_gradient(z.clone(), actions, tail(noise.tails(0)), gates)
         };
         let outcome = planner::plan(planner, schedule.min_std, warm, proposals, &noise, score, gradient);
         self.read(outcome)
@@ -203,10 +207,18 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DynamicsKind, PlannerKind, tests::tiny};
+    use crate::config::{DynamicsKind, PlannerKind, Recipe, tests::tiny_of_both};
+
+    const BOTH: [Recipe; 2] = [Recipe::V1, Recipe::V2];
 
     fn agent(edit: impl Fn(&mut AgentConfig)) -> Agent {
-        let mut config = tiny(DynamicsKind::Koopman);
+        agent_of(Recipe::V1, edit)
+    }
+
+    fn agent_of(recipe: Recipe, edit: impl Fn(&mut AgentConfig)) -> Agent {
+        let of_recipe = |config: &AgentConfig| config.model.recipe == recipe;
+        let mut config =
+            tiny_of_both(DynamicsKind::Koopman).into_iter().find(of_recipe).expect("it is there");
         edit(&mut config);
         let mut agent = Agent::new(&config, 4, 2, &mut Stream::new(1, "init"), &crate::device::cpu());
         // heads and gates start at zero, where every sequence scores the same
@@ -227,8 +239,8 @@ mod tests {
     fn every_horizon_dynamics_and_planner_decides_within_bounds() {
         for dynamics in DynamicsKind::ALL {
             for kind in PlannerKind::ALL {
-                for horizon in [1, 2, 5] {
-                    let agent = agent(|c| (c.model.dynamics, c.planner.kind) = (dynamics, kind));
+                for (horizon, recipe) in [1, 2, 5].into_iter().flat_map(|h| BOTH.map(|recipe| (h, recipe))) {
+                    let agent = agent_of(recipe, |c| (c.model.dynamics, c.planner.kind) = (dynamics, kind));
                     let schedule = Schedule { horizon, min_std: 0.5 };
                     let d = agent.act(&[0.3; 4], &[Plan::cold()], schedule, Mode::Explore, &mut streams(1));
                     // TD-MPC v1 stored actions outside the bounds (tdmpc#3)
@@ -244,8 +256,9 @@ mod tests {
     /// must not depend on who else is in the batch.
     #[test]
     fn the_plan_of_an_environment_does_not_depend_on_the_batch() {
-        for kind in PlannerKind::ALL {
-            let agent = agent(|c| c.planner.kind = kind);
+        for (kind, recipe) in PlannerKind::ALL.into_iter().flat_map(|kind| BOTH.map(|recipe| (kind, recipe)))
+        {
+            let agent = agent_of(recipe, |c| c.planner.kind = kind);
             let schedule = Schedule { horizon: 3, min_std: 0.1 };
             let observations: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
             // the first has just been reset, the others have elites where the planner keeps some
@@ -258,7 +271,7 @@ mod tests {
                 let alone =
                     &agent.act(&observations[4 * i..][..4], &plans[i..=i], schedule, Mode::Explore, noise)[0];
                 for (a, b) in alone.action.iter().zip(&together[i].action) {
-                    assert!((a - b).abs() < 1e-5, "{kind:?}, environment {i}");
+                    assert!((a - b).abs() < 1e-5, "{kind:?} {recipe:?}, environment {i}");
                 }
             }
         }
@@ -266,8 +279,9 @@ mod tests {
 
     #[test]
     fn exploiting_adds_no_noise_and_draws_as_much_of_the_stream() {
-        for kind in PlannerKind::ALL {
-            let agent = agent(|c| c.planner.kind = kind);
+        for (kind, recipe) in PlannerKind::ALL.into_iter().flat_map(|kind| BOTH.map(|recipe| (kind, recipe)))
+        {
+            let agent = agent_of(recipe, |c| c.planner.kind = kind);
             let schedule = Schedule { horizon: 2, min_std: 0.5 };
             let act = |mode| {
                 let mut noise = streams(1);
@@ -320,7 +334,11 @@ mod tests {
     /// What the policy says is what is done, without a look at `num_samples`.
     #[test]
     fn the_policy_alone_acts_as_the_policy() {
-        let agent = agent(|c| c.planner.kind = PlannerKind::Policy);
+        BOTH.into_iter().for_each(acts_as_the_policy);
+    }
+
+    fn acts_as_the_policy(recipe: Recipe) {
+        let agent = agent_of(recipe, |c| c.planner.kind = PlannerKind::Policy);
         let schedule = Schedule { horizon: 3, min_std: 0.5 };
         let decision = &agent.act(&[0.3; 4], &[Plan::cold()], schedule, Mode::Exploit, &mut streams(1))[0];
         let world = agent.learner.online().world();

@@ -2,6 +2,7 @@
 
 mod koopman;
 mod planner;
+mod recipe;
 mod sequence;
 
 pub use koopman::{
@@ -9,6 +10,9 @@ pub use koopman::{
     PlanConditioning, RemainderConfig, StepSize, Training,
 };
 pub use planner::{GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind};
+pub use recipe::{
+    Continuation, DiscountRule, EpisodeDiscount, LatentNorm, LearnerV2Config, ModelV2Config, Recipe,
+};
 pub use sequence::{DssmConfig, DynamicsKind, GruConfig, MatchParams, MlpConfig, TransformerConfig};
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +35,9 @@ pub struct AgentConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
+    /// How networks are built; a run says it once for model and learner, with its key `agent`.
+    #[serde(skip)]
+    pub recipe: Recipe,
     /// Which latent dynamics; everything else is the same for all of them.
     pub dynamics: DynamicsKind,
     /// Widen or narrow them to the number of parameters of other dynamics, see [`ModelConfig::matched`].
@@ -41,6 +48,10 @@ pub struct ModelConfig {
     pub encoder_hidden: Vec<usize>,
     /// Widths of the two hidden layers of reward, policy and critics, and of the MLP dynamics unless they have their own.
     pub hidden_dim: usize,
+    /// Whether the model predicts terminations.
+    pub continuation: Continuation,
+    /// What networks of the second recipe have of their own.
+    pub v2: ModelV2Config,
     /// Settings of the Koopman dynamics.
     pub koopman: KoopmanConfig,
     /// Settings of the MLP dynamics.
@@ -53,7 +64,7 @@ pub struct ModelConfig {
     pub dssm: DssmConfig,
 }
 
-/// TD-MPC's losses and optimiser.
+/// TD-MPC's losses and optimiser, and TD-MPC2's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearnerConfig {
@@ -61,8 +72,12 @@ pub struct LearnerConfig {
     pub batch_size: usize,
     /// Steps unrolled in training.
     pub horizon: usize,
+    /// Where γ comes from.
+    pub discount_rule: DiscountRule,
     /// γ, per decision.
     pub discount: f64,
+    /// γ from the length of an episode.
+    pub episode_discount: EpisodeDiscount,
     /// ρ: step t of a sequence is weighted by ρ^t.
     pub rho: f64,
     /// Weight of the consistency loss.
@@ -71,20 +86,28 @@ pub struct LearnerConfig {
     pub reward_coef: f64,
     /// Weight of the value loss.
     pub value_coef: f64,
+    /// Weight of the continuation loss, where the model predicts terminations.
+    pub continuation_coef: f64,
     /// Adam's learning rate for model and critics.
     pub learning_rate: f64,
+    /// The encoder's, as a share of that.
+    pub encoder_rate_scale: f64,
     /// Adam's learning rate for the policy.
     pub policy_learning_rate: f64,
-    /// Adam's ε.
+    /// Adam's ε for model and critics.
     pub adam_epsilon: f64,
+    /// Adam's ε for the policy.
+    pub policy_adam_epsilon: f64,
     /// Gradients are scaled down to this global norm.
     pub max_gradient_norm: f64,
     /// Step τ of the target network towards the online one.
     pub target_rate: f64,
     /// Updates between two steps of the target network.
     pub target_every: u64,
-    /// Standard deviation of the policy's noise in targets and rollouts; the noise is clipped at ±0.3.
+    /// Standard deviation of the policy's noise in targets and rollouts; the noise is clipped at ±0.3 (first recipe).
     pub policy_std: f64,
+    /// What the second recipe has of its own.
+    pub v2: LearnerV2Config,
 }
 
 /// Prioritised replay (Schaul et al. 2016).
@@ -104,15 +127,39 @@ pub(crate) mod tests {
     use super::*;
     use crate::ops::Unroll;
 
+    /// A small agent of each recipe for tests.
+    pub(crate) fn tiny_of_both(dynamics: DynamicsKind) -> [AgentConfig; 2] {
+        let mut v2 = tiny(dynamics);
+        v2.model.recipe = Recipe::V2;
+        (v2.learner.consistency_coef, v2.learner.reward_coef, v2.learner.value_coef) = (20.0, 0.1, 0.1);
+        (v2.learner.encoder_rate_scale, v2.learner.policy_adam_epsilon) = (0.3, 1e-5);
+        (v2.learner.max_gradient_norm, v2.learner.target_every) = (20.0, 1);
+        (v2.replay.priority_exponent, v2.replay.importance_exponent) = (0.0, 0.0);
+        v2.planner.kind = PlannerKind::Mppi2;
+        [tiny(dynamics), v2]
+    }
+
     /// A small agent for tests.
     pub(crate) fn tiny(dynamics: DynamicsKind) -> AgentConfig {
         AgentConfig {
             model: ModelConfig {
+                recipe: Recipe::V1,
                 dynamics,
                 match_params: MatchParams::None,
                 latent_dim: 16,
                 encoder_hidden: vec![32],
                 hidden_dim: 32,
+                continuation: Continuation::Off,
+                v2: ModelV2Config {
+                    critics: 3,
+                    critic_dropout: 0.01,
+                    bins: 21,
+                    bin_range: [-5.0, 5.0],
+                    latent_norm: LatentNorm::Auto,
+                    simnorm_group: 8,
+                    init_std: 0.02,
+                    log_std_range: [-10.0, 2.0],
+                },
                 koopman: KoopmanConfig {
                     unroll: Unroll::Auto,
                     eigenvalues: EigenvalueConfig {
@@ -166,18 +213,24 @@ pub(crate) mod tests {
             learner: LearnerConfig {
                 batch_size: 32,
                 horizon: 3,
+                discount_rule: DiscountRule::Fixed,
                 discount: 0.99,
+                episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
                 rho: 0.5,
                 consistency_coef: 2.0,
                 reward_coef: 0.5,
                 value_coef: 0.1,
+                continuation_coef: 1.0,
                 learning_rate: 1e-3,
+                encoder_rate_scale: 1.0,
                 policy_learning_rate: 1e-3,
                 adam_epsilon: 1e-8,
+                policy_adam_epsilon: 1e-8,
                 max_gradient_norm: 10.0,
                 target_rate: 0.01,
                 target_every: 2,
                 policy_std: 0.05,
+                v2: LearnerV2Config { entropy_coef: 1e-4, scale_rate: 0.01 },
             },
             replay: ReplayConfig { capacity: 1000, priority_exponent: 0.6, importance_exponent: 0.4 },
             planner: PlannerConfig {

@@ -37,6 +37,18 @@ impl From<Position> for Stream {
     }
 }
 
+/// Noise that makes actions of what a policy network says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PolicyNoise {
+    /// Normal with this standard deviation, clipped at ±0.3: TD-MPC.
+    Clipped {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Standard normal, which the policy scales: TD-MPC2.
+    Standard,
+}
+
 impl Stream {
     /// The stream called `name` of a run with this seed.
     pub fn new(seed: u64, name: &str) -> Self {
@@ -57,6 +69,37 @@ impl Stream {
         let mut noise = self.normal(n);
         noise.iter_mut().for_each(|x| *x = (*x * std as f32).clamp(-0.3, 0.3));
         noise
+    }
+
+    /// `n` numbers of policy noise.
+    pub fn policy_noise(&mut self, n: usize, noise: PolicyNoise) -> Vec<f32> {
+        match noise {
+            PolicyNoise::Clipped { std } => self.clipped_normal(n, std),
+            PolicyNoise::Standard => self.normal(n),
+        }
+    }
+
+    /// What dropout leaves of `n` numbers, as factors: 0 with probability `rate`, else 1/(1 − rate).
+    ///
+    /// The gaps between zeros are drawn, geometrically distributed: as many random numbers as there are zeros.
+    ///
+    /// # Panics
+    /// Unless 0 ≤ `rate` < 1.
+    pub fn dropout(&mut self, n: usize, rate: f64) -> Vec<f32> {
+        assert!((0.0..1.0).contains(&rate), "a dropout rate lies in [0, 1), not at {rate}");
+        let mut keep = vec![(1.0 / (1.0 - rate)) as f32; n];
+        let per_gap = (1.0 - rate).ln();
+        let mut at = 0;
+        while rate > 0.0 {
+            // ln of (0, 1]: a gap of k has probability rate·(1 − rate)^k
+            at += ((1.0 - self.unit()).ln() / per_gap) as usize;
+            match keep.get_mut(at) {
+                Some(factor) => *factor = 0.0,
+                None => break,
+            }
+            at += 1;
+        }
+        keep
     }
 
     /// `n` numbers uniform in [low, high).
@@ -94,6 +137,21 @@ mod tests {
         let mut restored = Stream::from(Position::from(stream.clone()));
         assert_eq!(stream.uniform(100, -1.0, 1.0), restored.uniform(100, -1.0, 1.0));
         assert_eq!(stream.seed(), restored.seed());
+    }
+
+    /// Of 200,000 numbers 1 % are 2000 ± 45 (one standard deviation); of pairs of neighbours 20 ± 4.5 are both zero, if each
+    /// goes on its own. The mean stays 1.
+    #[test]
+    fn dropout_takes_its_share_everywhere() {
+        let mut stream = Stream::new(1, "dropout");
+        let keep = stream.dropout(200_000, 0.01);
+        let zeros = keep.iter().filter(|x| **x == 0.0).count();
+        let pairs = keep.windows(2).filter(|w| w[0] == 0.0 && w[1] == 0.0).count();
+        assert!((1820..2180).contains(&zeros) && (4..40).contains(&pairs), "{zeros} {pairs}");
+        assert!((keep.iter().sum::<f32>() / 2e5 - 1.0).abs() < 1e-3);
+        let first = (0..2000).filter(|_| stream.dropout(3, 0.25)[0] == 0.0).count();
+        assert!((420..580).contains(&first), "{first} of 2000 beginnings");
+        assert_eq!(stream.dropout(5, 0.0), [1.0; 5]);
     }
 
     #[test]

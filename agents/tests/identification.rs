@@ -41,11 +41,23 @@ fn config(form: EigenvalueForm) -> ModelConfig {
         dt_training: Training::Fixed,
     };
     ModelConfig {
+        recipe: Recipe::V1,
         dynamics: DynamicsKind::Koopman,
         match_params: MatchParams::None,
         latent_dim: STATES,
         encoder_hidden: vec![],
         hidden_dim: 1,
+        continuation: Continuation::Off,
+        v2: ModelV2Config {
+            critics: 3,
+            critic_dropout: 0.01,
+            bins: 21,
+            bin_range: [-5.0, 5.0],
+            latent_norm: LatentNorm::Auto,
+            simnorm_group: 8,
+            init_std: 0.02,
+            log_std_range: [-10.0, 2.0],
+        },
         koopman: KoopmanConfig {
             unroll: Unroll::Auto,
             eigenvalues: eigenvalues.clone(),

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use td_koopman_agents::config::{GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind};
 use td_koopman_agents::device::cpu;
 use td_koopman_agents::planner::{Budget, Candidates, Mode, Noise, Outcome, Plan, Warm, plan};
-use td_koopman_agents::rng::Stream;
+use td_koopman_agents::rng::{PolicyNoise, Stream};
 
 fn config(kind: PlannerKind) -> PlannerConfig {
     let constant = |end| LinearSchedule { start: end, end, decisions: 0 };
@@ -54,7 +54,15 @@ fn run_on(
     gradient: impl Fn(Tensor<4>) -> (Tensor<2>, Tensor<4>),
 ) -> Outcome {
     let mut stream = [Stream::new(seed, "noise")];
-    let noise = Noise::draw(config, 0.05, horizon, actions, Mode::Exploit, &mut stream, &cpu());
+    let noise = Noise::draw(
+        config,
+        PolicyNoise::Clipped { std: 0.05 },
+        horizon,
+        actions,
+        Mode::Exploit,
+        &mut stream,
+        &cpu(),
+    );
     let warm = Warm::new(config, std::slice::from_ref(warm), horizon, actions, &cpu());
     let proposals = noise.policy().map(|(steps, _)| steps);
     plan(config, config.min_std.end, warm, proposals, &noise, |c| score(c.actions()), gradient)
@@ -295,7 +303,15 @@ fn good_proposals_of_the_policy_become_elites() {
     // TD-MPC keeps a tenth of the old mean; TD-MPC2 has no momentum
     for (kind, share) in [(PlannerKind::Mppi, 0.9), (PlannerKind::Mppi2, 1.0), (PlannerKind::Icem, 0.9)] {
         let config = PlannerConfig { policy_fraction: 0.1, iterations: 1, ..config(kind) };
-        let noise = Noise::draw(&config, 0.05, 3, 1, Mode::Exploit, &mut [Stream::new(9, "noise")], &cpu());
+        let noise = Noise::draw(
+            &config,
+            PolicyNoise::Clipped { std: 0.05 },
+            3,
+            1,
+            Mode::Exploit,
+            &mut [Stream::new(9, "noise")],
+            &cpu(),
+        );
         let proposals = tensor(optimum.to_vec(), [1, 1, 3, 1]).repeat_dim(1, 25);
         let warm = Warm::new(&config, &[Plan::cold()], 3, 1, &cpu());
         let sampled = RefCell::new(0);
@@ -326,7 +342,15 @@ fn the_standard_deviation_never_leaves_its_bounds_and_exploration_uses_it() {
         let score = |actions| quadratic(&[0.0])(actions) * 1e4;
         let action = |seed| {
             let mut stream = [Stream::new(seed, "noise")];
-            let noise = Noise::draw(&config, 0.05, 1, 1, Mode::Explore, &mut stream, &cpu());
+            let noise = Noise::draw(
+                &config,
+                PolicyNoise::Clipped { std: 0.05 },
+                1,
+                1,
+                Mode::Explore,
+                &mut stream,
+                &cpu(),
+            );
             let proposals = noise.policy().map(|(steps, _)| steps);
             let warm = Warm::new(&config, &[Plan::cold()], 1, 1, &cpu());
             let gradient = |actions| differentiated(score, actions);

@@ -1,7 +1,8 @@
 //! Planning on a CPU: the networks with packed weights, and candidates scored block by block.
 //!
-//! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. Dynamics
-//! without a packed form plan there on a CPU as well.
+//! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. What has no
+//! packed form plans there on a CPU as well: dynamics with a memory, the second recipe, and models that predict
+//! terminations.
 
 mod lanes;
 mod layer;
@@ -15,7 +16,7 @@ pub(crate) use network::Network;
 
 use crate::config::Conditioning;
 use crate::device::is_plain_flex;
-use crate::model::World;
+use crate::model::{Tail, World};
 use crate::ops::contiguous_flex;
 use burn::prelude::*;
 use burn_flex::FlexTensor;
@@ -45,7 +46,7 @@ pub(crate) struct Packed {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     world: World,
-    /// Once somebody planned on a CPU; `None` inside for dynamics without a packed form.
+    /// Once somebody planned on a CPU; `None` inside for networks without a packed form.
     packed: OnceLock<Option<Packed>>,
 }
 
@@ -109,19 +110,19 @@ impl Snapshot {
         &self,
         z0: Tensor<2>,
         actions: Tensor<4>,
-        tail_noise: Tensor<3>,
+        tail: Tail,
         gates: Option<Tensor<3>>,
         discount: f64,
     ) -> Tensor<2> {
         let device = z0.device();
         let Some(packed) = self.packed(&device) else {
-            return self.world.score(z0, actions, tail_noise, gates, discount);
+            return self.world.score(z0, actions, tail, gates, discount);
         };
         let [environments, count, horizon, action_dim] = actions.dims();
         let sequence = horizon * action_dim;
         let discounts: Vec<f32> = (0..=horizon).map(|t| discount.powi(t as i32) as f32).collect();
         let [z0, actions, tails] =
-            [contiguous_flex(z0), contiguous_flex(actions), contiguous_flex(tail_noise)];
+            [contiguous_flex(z0), contiguous_flex(actions), contiguous_flex(tail.noise)];
         let gates = gates.map(contiguous_flex);
         // results do not depend on the size of the blocks
         let block = block(environments, count);
@@ -159,12 +160,17 @@ fn of(t: &FlexTensor, e: usize, size: usize) -> &[f32] {
 mod tests {
     use super::*;
     use crate::config::tests::tiny;
-    use crate::config::{ControlForm, DynamicsKind, RemainderConfig};
+    use crate::config::{Continuation, ControlForm, DynamicsKind, RemainderConfig, tests::tiny_of_both};
+    use crate::model::Pick;
     use crate::rng::Stream;
     use crate::test_support::{max_difference, normal};
 
     const CONDITIONINGS: [Conditioning; 3] =
         [Conditioning::Along, Conditioning::Start, Conditioning::Nominal];
+
+    fn tail(noise: Tensor<3>) -> Tail {
+        Tail { noise, picks: vec![Pick::SMALLER] }
+    }
 
     fn snapshots() -> impl Iterator<Item = (String, Snapshot)> {
         use ControlForm::{Additive, Bilinear, Gated};
@@ -200,7 +206,7 @@ mod tests {
             for conditioning in CONDITIONINGS {
                 for (e, n, h) in [(1, 1, 1), (2, 37, 5), (1, 130, 20)] {
                     let (z0, a) = (normal::<2>([e, 16], 3), normal::<4>([e, n, h, 3], 4).clamp(-1.0, 1.0));
-                    let tails = normal::<3>([e, n, 3], 5) * 0.1;
+                    let tails = tail(normal::<3>([e, n, 3], 5) * 0.1);
                     let nominal = normal::<3>([e, h, 3], 6) * 0.3;
                     let gates = snapshot.gates(conditioning, z0.clone(), nominal);
                     let packed = snapshot.score(z0.clone(), a.clone(), tails.clone(), gates.clone(), 0.9);
@@ -250,23 +256,28 @@ mod tests {
 
     /// To the bit: there is nothing else to plan with.
     #[test]
-    fn dynamics_without_a_packed_form_plan_with_the_tensors() {
-        for dynamics in [DynamicsKind::Gru, DynamicsKind::Transformer, DynamicsKind::Dssm] {
+    fn what_has_no_packed_form_plans_with_the_tensors() {
+        let sequences = [DynamicsKind::Gru, DynamicsKind::Transformer, DynamicsKind::Dssm];
+        let mut configs: Vec<_> = sequences.map(|dynamics| tiny(dynamics).model).to_vec();
+        let [mut ending, second] = tiny_of_both(DynamicsKind::Mlp).map(|config| config.model);
+        ending.continuation = Continuation::On;
+        configs.extend([ending, second]);
+        for config in configs {
             let stream = &mut Stream::new(1, "init");
-            let mut world = World::new(&tiny(dynamics).model, 4, 3, stream, &crate::device::cpu());
+            let mut world = World::new(&config, 4, 3, stream, &crate::device::cpu());
             world.open(stream);
             assert!(world.packed().is_none());
             let snapshot = Snapshot::new(world);
             let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 37, 5, 3], 4));
-            let tails = normal::<3>([2, 37, 3], 5) * 0.1;
+            let tails = tail(normal::<3>([2, 37, 3], 5) * 0.1);
             let gates = snapshot.gates(Conditioning::Nominal, z0.clone(), normal::<3>([2, 5, 3], 6));
             assert!(gates.is_none());
             let score = snapshot.score(z0.clone(), a.clone(), tails.clone(), None, 0.9);
             let reference = snapshot.world().score(z0.clone(), a.clone(), tails, None, 0.9);
-            assert_eq!(score.into_data(), reference.into_data(), "{dynamics:?}");
+            assert_eq!(score.into_data(), reference.into_data(), "{config:?}");
             let (proposed, reference) =
                 (snapshot.propose(z0.clone(), a.clone()), snapshot.world().propose(z0, a));
-            assert_eq!(proposed.into_data(), reference.into_data(), "{dynamics:?}");
+            assert_eq!(proposed.into_data(), reference.into_data(), "{config:?}");
         }
     }
 
@@ -289,7 +300,7 @@ mod tests {
                 let part = |t: Tensor<4>| t.narrow(0, e, count).narrow(1, n, m);
                 let tails = part(tails.clone().unsqueeze_dim(3)).reshape([count, m, 3]);
                 let z0 = z0.clone().narrow(0, e, count);
-                snapshot.score(z0, part(a.clone()), tails, None, 0.9).into_data()
+                snapshot.score(z0, part(a.clone()), tail(tails), None, 0.9).into_data()
             };
             let whole = score(0, 3, 0, 101);
             let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -311,7 +322,7 @@ mod tests {
         world.break_critic(1);
         let score = |snapshot: &Snapshot| {
             let (z0, a) = (normal::<2>([1, 16], 3), normal::<4>([1, 4, 2, 3], 4));
-            snapshot.score(z0, a, normal::<3>([1, 4, 3], 5), None, 0.9)
+            snapshot.score(z0, a, tail(normal::<3>([1, 4, 3], 5)), None, 0.9)
         };
         assert!(score(&snapshot).is_finite().all().into_scalar::<bool>());
         assert!(score(&Snapshot::new(world)).is_nan().all().into_scalar::<bool>());

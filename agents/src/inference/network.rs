@@ -107,7 +107,7 @@ multiversion! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Critic, Mlp};
+    use crate::model::{Critic, Hidden, Mlp};
     use crate::rng::Stream;
     use crate::test_support::{normal, values};
 
@@ -134,7 +134,7 @@ mod tests {
             let end = Activation::Tanh;
             agrees(&Network::new(mlp.weights(), end), &x, mlp.forward_into(x.clone(), end));
         }
-        let mut critic = Critic::new(9, 40, stream, device);
+        let mut critic = Critic::new([9, 40, 1], Hidden::Elu, stream, device);
         critic.set_last(stream);
         agrees(&critic.packed(), &x, critic.forward(x.clone()));
     }

@@ -16,6 +16,8 @@ pub struct Adam {
     learning_rate: f64,
     epsilon: f64,
     max_norm: f64,
+    /// Part of the module, by the first name of its paths, and its share of the learning rate.
+    slower: Option<(&'static str, f64)>,
     steps: u64,
     /// First and second moments, flat, by path of the parameter.
     moments: HashMap<String, (Tensor<1>, Tensor<1>)>,
@@ -24,7 +26,23 @@ pub struct Adam {
 impl Adam {
     /// Without moments yet.
     pub fn new(learning_rate: f64, epsilon: f64, max_norm: f64) -> Self {
-        Self { learning_rate, epsilon, max_norm, steps: 0, moments: HashMap::new() }
+        Self { learning_rate, epsilon, max_norm, slower: None, steps: 0, moments: HashMap::new() }
+    }
+
+    /// The same with `share` times the learning rate for the field `part` of the module.
+    pub fn with_part(mut self, part: &'static str, share: f64) -> Self {
+        self.slower = Some((part, share));
+        self
+    }
+
+    /// Learning rate of the parameter at `path`.
+    fn rate(&self, path: &[String]) -> f64 {
+        match self.slower {
+            Some((part, share)) if path.first().is_some_and(|name| name == part) => {
+                share * self.learning_rate
+            }
+            _ => self.learning_rate,
+        }
     }
 
     /// One step; parameters without a gradient stay as they are. Also returns the gradients' norm before clipping,
@@ -94,6 +112,7 @@ impl ModuleMapper for Stepper<'_> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let (shape, device) = (gradient.dims(), gradient.device());
         let size: usize = shape.iter().product();
+        self.step.learning_rate = self.adam.rate(&self.path) as f32;
         let (first, second) = self.adam.moments.remove(&self.path.join(".")).unwrap_or_else(|| {
             let zeros = || Tensor::zeros([size], &device);
             (zeros(), zeros())
@@ -183,6 +202,24 @@ mod tests {
             super::super::read_parameters(&step(&mut adam)),
             super::super::read_parameters(&step(&mut restored))
         );
+    }
+
+    /// Adam's first step is the learning rate along every coordinate, whatever the size of its gradient.
+    #[test]
+    fn a_part_can_learn_at_a_share_of_the_rate() {
+        let (mlp, x) = setup();
+        let mut adam = Adam::new(1e-2, 1e-8, 10.0).with_part("layers", 0.3);
+        let (next, _) = adam.step(mlp.clone(), gradients(&mlp, &x, 1.0));
+        let ([before, after], mut moved) = ([&mlp, &next].map(super::super::read_parameters), 0);
+        for (name, p) in &before {
+            for (a, b) in p.values.iter().zip(&after[name].values).filter(|(a, b)| a != b) {
+                moved += 1;
+                assert!(((a - b).abs() - 3e-3).abs() < 1e-5, "{name}");
+            }
+        }
+        assert!(moved > 40);
+        let whole = Adam::new(1e-2, 1e-8, 10.0).with_part("encoder", 0.3);
+        assert_eq!(whole.rate(&["layers".into()]), 1e-2);
     }
 
     #[test]

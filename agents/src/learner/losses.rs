@@ -37,6 +37,14 @@ pub struct SequenceLosses {
     pub priority: Tensor<1>,
 }
 
+/// Cross-entropy of continuation `logits [B, H]`, for the latents that transitions led to, with whether they did not
+/// terminate, Σ_t mask·[max(x, 0) − x·c + ln(1 + e^{−|x|})], c = 1 − terminated: `[B]`.
+pub fn continuation_loss(logits: Tensor<2>, terminated: Tensor<2>, mask: Tensor<2>) -> Tensor<1> {
+    let softplus = (-logits.clone().abs()).exp().log1p();
+    let loss = logits.clone().clamp_min(0.0) - logits * (-terminated + 1.0) + softplus;
+    (loss * mask).sum_dim(1).squeeze_dim(1)
+}
+
 /// TD target y = r + γ·(1 − terminated)·v(o′). A truncated step bootstraps like any other.
 ///
 /// All `[B, H]`; `terminated` is 1 or 0.
@@ -105,6 +113,25 @@ mod tests {
         assert_eq!(values(l.reward), [1.0 + 0.5 * 16.0]);
         assert_eq!(values(l.value), [5.0 + 0.5 * 5.0]);
         assert_eq!(values(l.priority), [3.0 + 0.5 * 3.0]);
+    }
+
+    /// ln(1 + e^{-2}) for a surely continuing step that continues, 2 more if it terminated, ln 2 where the model is unsure.
+    #[test]
+    fn continuation_losses_of_hand_numbers() {
+        let loss = |logit, terminated, mask| {
+            values(continuation_loss(row(&[logit]), row(&[terminated]), row(&[mask])))[0]
+        };
+        let small = (1.0 + (-2f32).exp()).ln();
+        for (found, known) in [
+            (loss(2.0, 0.0, 1.0), small),
+            (loss(2.0, 1.0, 1.0), small + 2.0),
+            (loss(-2.0, 1.0, 1.0), small),
+            (loss(0.0, 1.0, 1.0), 2f32.ln()),
+            (loss(-1e4, 0.0, 1.0), 1e4),
+            (loss(3.0, 1.0, 0.0), 0.0),
+        ] {
+            assert!((found - known).abs() < 1e-6 * known.max(1.0), "{found} instead of {known}");
+        }
     }
 
     #[test]

@@ -1,12 +1,18 @@
-//! TD-MPC v1's learner: losses, TD targets, optimiser, slow targets.
+//! The learner of either recipe: losses, TD targets, optimiser, slow targets.
 
 mod adam;
+mod data;
 pub mod losses;
+pub mod losses_v2;
 mod parameters;
+mod slow;
+mod state;
 #[cfg(test)]
 mod tests;
 mod update;
+mod update_v2;
 
 pub use adam::Adam;
 pub use parameters::{Parameter, ParameterError, move_towards, read_parameters, write_parameters};
-pub use update::{Learner, LearnerState, Losses, Update};
+pub use state::LearnerState;
+pub use update::{Learner, Losses, Update};

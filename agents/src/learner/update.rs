@@ -1,24 +1,24 @@
-//! One update: TD targets, model losses, policy loss, slow targets.
+//! One update of TD-MPC: TD targets, model losses, policy loss, slow targets. For TD-MPC2's see `update_v2`.
 
 use super::Adam;
-use super::losses::{Prediction, Target, sequence_losses, step_weights, td_target};
-use super::parameters::{Parameter, ParameterError, move_towards, read_parameters, write_parameters};
+use super::data::Data;
+use super::losses::{Prediction, Target, continuation_loss, sequence_losses, step_weights, td_target};
+use super::slow::Slow;
 use crate::config::{AgentConfig, LearnerConfig};
 use crate::inference::Snapshot;
-use crate::model::World;
+use crate::model::{Pick, Tail, World};
 use crate::replay::Batch;
-use crate::rng::Stream;
+use crate::rng::{PolicyNoise, Stream};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Transaction;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Mean losses of one update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// Weighted sum of the three below.
+    /// Weighted sum of the three below, and of that of the continuation.
     pub total: f64,
     /// Latent prediction error.
     pub consistency: f64,
@@ -30,6 +30,9 @@ pub struct Losses {
     pub policy: f64,
     /// Norm of the model's gradient before clipping.
     pub gradient_norm: f64,
+    /// Cross-entropy of predicted terminations; 0 where none are predicted.
+    #[serde(default)] // older checkpoints had none
+    pub continuation: f64,
 }
 
 impl Losses {
@@ -54,29 +57,21 @@ pub struct Update {
 /// Networks, slow target and optimisers.
 #[derive(Clone, Debug)]
 pub struct Learner {
-    config: LearnerConfig,
-    device: Device,
+    pub(super) config: LearnerConfig,
+    pub(super) device: Device,
+    policy_noise: PolicyNoise,
+    /// Share and width of the critics' layer with dropout.
+    pub(super) critic_dropout: (f64, usize),
     action_dim: usize,
-    observation_dim: usize,
+    pub(super) observation_dim: usize,
     /// With gradients.
-    world: World,
+    pub(super) world: World,
     /// The same numbers without gradients, for acting and for targets.
-    online: Snapshot,
-    target: World,
-    model_adam: Adam,
-    policy_adam: Adam,
-    updates: u64,
-}
-
-/// Everything of a [`Learner`] that changes in training.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LearnerState {
-    /// Updates done.
-    pub updates: u64,
-    /// Steps of the model's and the policy's optimiser.
-    pub optimizer_steps: [u64; 2],
-    /// Parameters under `world.`, `target.`, and moments under `adam.` and `policy_adam.`.
-    pub parameters: BTreeMap<String, Parameter>,
+    pub(super) online: Snapshot,
+    pub(super) slow: Slow,
+    pub(super) model_adam: Adam,
+    pub(super) policy_adam: Adam,
+    pub(super) updates: u64,
 }
 
 impl Learner {
@@ -93,10 +88,13 @@ impl Learner {
         let l = &config.learner;
         Self {
             online: Snapshot::new(world.valid()),
-            target: world.valid(),
-            model_adam: Adam::new(l.learning_rate, l.adam_epsilon, l.max_gradient_norm),
-            policy_adam: Adam::new(l.policy_learning_rate, l.adam_epsilon, l.max_gradient_norm),
+            slow: Slow::new(config.model.recipe, world.valid(), device),
+            model_adam: Adam::new(l.learning_rate, l.adam_epsilon, l.max_gradient_norm)
+                .with_part("encoder", l.encoder_rate_scale),
+            policy_adam: Adam::new(l.policy_learning_rate, l.policy_adam_epsilon, l.max_gradient_norm),
             config: l.clone(),
+            policy_noise: config.policy_noise(),
+            critic_dropout: (config.model.v2.critic_dropout, config.model.hidden_dim),
             device: device.clone(),
             action_dim,
             observation_dim,
@@ -114,20 +112,21 @@ impl Learner {
     /// networks stay.
     ///
     /// # Shapes
-    /// - `z0`: `[E, D]`, `actions`: `[E, N, H, A]`, `tail_noise`: `[E, N, A]`, `gates`: `[E, H, l]`, all without
-    ///   gradients; results `[E, N]` and `[E, N, H, A]`.
+    /// - `z0`: `[E, D]`, `actions`: `[E, N, H, A]`, `gates`: `[E, H, l]`, all without gradients; results `[E, N]` and
+    ///   `[E, N, H, A]`.
     pub fn score_gradient(
         &self,
         z0: Tensor<2>,
         actions: Tensor<4>,
-        tail_noise: Tensor<3>,
+        tail: Tail,
         gates: Option<Tensor<3>>,
     ) -> (Tensor<2>, Tensor<4>) {
         let world = self.world.clone().no_grad();
         let actions = Tensor::from_inner(actions).require_grad();
-        let (z0, tail_noise) = (Tensor::from_inner(z0), Tensor::from_inner(tail_noise));
+        let z0 = Tensor::from_inner(z0);
+        let tail = Tail { noise: Tensor::from_inner(tail.noise), ..tail };
         let gates = gates.map(Tensor::from_inner);
-        let scores = world.score(z0, actions.clone(), tail_noise, gates, self.config.discount);
+        let scores = world.score(z0, actions.clone(), tail, gates, self.config.discount);
         // sequences do not see each other: the gradient of the sum is that of every one
         let gradients = scores.clone().sum().backward();
         (scores.inner(), actions.grad(&gradients).expect("scores depend on actions"))
@@ -138,24 +137,30 @@ impl Learner {
         self.updates
     }
 
-    /// Learns from one batch. `noise` feeds the policy's noise in targets and policy loss.
+    /// Learns from one batch. `noise` feeds everything random in it: the policy's noise in targets and policy loss, dropout,
+    /// and which critics are asked.
     pub fn update(&mut self, batch: &Batch, noise: &mut Stream) -> Update {
-        let (b, h, a) = (batch.size, batch.horizon, self.action_dim);
-        let data = |values: &[f32]| self.upload(values, [b, h]);
-        let (rewards, mask, terminated) = (data(&batch.rewards), data(&batch.mask), data(&batch.terminated));
-        let observations = self.upload(&batch.observations, [b, h + 1, self.observation_dim]);
-        let actions = self.upload(&batch.actions, [b, h, a]);
-        let importance = self.upload(&batch.weights, [b]);
+        let data = Data::upload(batch, self.observation_dim, self.action_dim, &self.device);
+        match self.slow {
+            Slow::World(_) => self.update_v1(data, noise),
+            Slow::Critics { .. } => self.update_v2(data, noise),
+        }
+    }
 
-        let target = self.targets(observations.clone(), rewards, terminated, noise);
+    fn update_v1(&mut self, data: Data, noise: &mut Stream) -> Update {
+        let Data { observations, actions, rewards, terminated, mask, importance } = data;
+        let [b, h] = rewards.dims();
+        let target = self.targets(observations.clone(), rewards, terminated.clone(), noise);
         let first = observations.narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, prediction) = self.predict(Tensor::from_inner(first), Tensor::from_inner(actions));
+        let continuation = self.continuation_losses(prediction.latents.clone(), terminated, mask.clone());
         let weights = step_weights(mask.clone(), self.config.rho);
         let l = sequence_losses(prediction, target, Tensor::from_inner(weights));
         let c = &self.config;
         let per_sequence = l.consistency.clone() * c.consistency_coef
             + l.reward.clone() * c.reward_coef
-            + l.value.clone() * c.value_coef;
+            + l.value.clone() * c.value_coef
+            + continuation.clone() * c.continuation_coef;
         let total = (per_sequence * Tensor::from_inner(importance)).mean();
         // the loss is a sum over H steps: its gradient is scaled by 1/H
         let gradients = (total.clone() / h as f64).backward();
@@ -165,16 +170,35 @@ impl Learner {
 
         let policy = self.update_policy(latents, mask, noise);
         self.online = Snapshot::new(self.world.valid());
+        self.follow();
+        let mean = |x: Tensor<1>| x.inner().mean();
+        let scalars = [total.inner(), mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];
+        read_back(l.priority.inner(), scalars, mean(continuation) / h as f64)
+    }
+
+    /// Counts an update, and lets the slow target follow where it is due.
+    pub(super) fn follow(&mut self) {
         self.updates += 1;
         if self.updates.is_multiple_of(self.config.target_every) {
-            self.target = move_towards(self.target.clone(), self.online.world(), self.config.target_rate);
+            self.slow.follow(self.online.world(), self.config.target_rate);
         }
-        let mean = |x: Tensor<1>| x.inner().mean();
-        let scalars = Tensor::cat(
-            vec![total.inner(), mean(l.consistency), mean(l.reward), mean(l.value), policy, norm],
-            0,
-        );
-        read_back(l.priority.inner(), scalars)
+    }
+
+    /// Per sequence, summed over its steps, for predicted latents `[B, H, D]`; zeros without that head: `[B]`.
+    pub(super) fn continuation_losses(
+        &self,
+        latents: Tensor<3>,
+        terminated: Tensor<2>,
+        mask: Tensor<2>,
+    ) -> Tensor<1> {
+        let [b, h, latent] = latents.dims();
+        match self.world.continuation(latents.clone().reshape([b * h, latent])) {
+            Some(logits) => {
+                let (terminated, mask) = (Tensor::from_inner(terminated), Tensor::from_inner(mask));
+                continuation_loss(logits.reshape([b, h]), terminated, mask)
+            }
+            None => Tensor::zeros([b], &latents.device()),
+        }
     }
 
     /// Everything the model is asked to predict, without gradients.
@@ -187,11 +211,12 @@ impl Learner {
     ) -> Target {
         let [b, h] = rewards.dims();
         let next = observations.narrow(1, 1, h).reshape([b * h, self.observation_dim]);
-        let slow = self.target.encode(next.clone());
+        let target = self.slow.world();
+        let slow = target.encode(next.clone());
         let online = self.online.world();
         let fast = online.encode(next);
         let action = online.act(fast.clone(), self.policy_noise(b * h, noise));
-        let value = self.target.value(Tensor::cat(vec![fast, action], 1)).reshape([b, h]);
+        let value = target.value(Tensor::cat(vec![fast, action], 1), Pick::SMALLER).reshape([b, h]);
         let values = td_target(rewards.clone(), terminated, value, self.config.discount);
         let latent = slow.dims()[1];
         Target {
@@ -211,7 +236,7 @@ impl Learner {
         let all = Tensor::cat(vec![z0.unsqueeze_dim(1), latents.clone()], 1);
         let inputs = Tensor::cat(vec![all.clone().narrow(1, 0, h), actions], 2).reshape([b * h, latent + a]);
         let rewards = self.world.reward(inputs.clone()).reshape([b, h]);
-        let values = self.world.critics(inputs).map(|q| q.reshape([b, h]));
+        let values = [0, 1].map(|i: usize| self.world.critics[i].forward(inputs.clone()).reshape([b, h]));
         (all.inner(), Prediction { latents, rewards, values })
     }
 
@@ -222,10 +247,8 @@ impl Learner {
         let frozen = self.world.with_frozen_critics();
         let z = Tensor::from_inner(latents.reshape([rows, latent]));
         let action = frozen.act(z.clone(), Tensor::from_inner(self.policy_noise(rows, noise)));
-        let value = frozen.value(Tensor::cat(vec![z, action], 1)).reshape([b, steps]);
-        // z_0 is always real; z_{t+1} is real where transition t is
-        let mask = Tensor::cat(vec![Tensor::ones([b, 1], &self.device), mask], 1);
-        let weights = Tensor::from_inner(step_weights(mask, self.config.rho));
+        let value = frozen.value(Tensor::cat(vec![z, action], 1), Pick::SMALLER).reshape([b, steps]);
+        let weights = Tensor::from_inner(step_weights(with_start(mask), self.config.rho));
         let loss = -(value * weights).sum() / b as f64;
         let gradients = GradientsParams::from_grads(loss.backward(), &self.world.policy);
         let (policy, _) = self.policy_adam.step(self.world.policy.clone(), gradients);
@@ -233,56 +256,22 @@ impl Learner {
         loss.inner()
     }
 
-    /// Clipped policy noise `[rows, A]`.
-    fn policy_noise(&self, rows: usize, stream: &mut Stream) -> Tensor<2> {
-        let noise = stream.clipped_normal(rows * self.action_dim, self.config.policy_std);
-        self.upload(&noise, [rows, self.action_dim])
-    }
-
-    fn upload<const D: usize>(&self, values: &[f32], shape: [usize; D]) -> Tensor<D> {
-        Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device)
-    }
-
-    /// Everything that changes in training, for saving.
-    pub fn export(&self) -> LearnerState {
-        let (model_steps, model) = self.model_adam.export();
-        let (policy_steps, policy) = self.policy_adam.export();
-        let groups = [
-            ("world", read_parameters(self.online.world())),
-            ("target", read_parameters(&self.target)),
-            ("adam", model),
-            ("policy_adam", policy),
-        ];
-        let named = |(group, parameters): (&'static str, BTreeMap<_, _>)| {
-            parameters.into_iter().map(move |(name, p): (String, Parameter)| (format!("{group}.{name}"), p))
-        };
-        LearnerState {
-            updates: self.updates,
-            optimizer_steps: [model_steps, policy_steps],
-            parameters: groups.into_iter().flat_map(named).collect(),
-        }
-    }
-
-    /// Restores what [`Learner::export`] gave.
-    pub fn import(&mut self, saved: &LearnerState) -> Result<(), ParameterError> {
-        let group = |prefix: &str| -> BTreeMap<String, Parameter> {
-            let strip =
-                |(name, p): (&String, &Parameter)| Some((name.strip_prefix(prefix)?.to_owned(), p.clone()));
-            saved.parameters.iter().filter_map(strip).collect()
-        };
-        self.world = write_parameters(self.world.clone(), &group("world."))?;
-        self.online = Snapshot::new(self.world.valid());
-        self.target = write_parameters(self.target.clone(), &group("target."))?;
-        let [model_steps, policy_steps] = saved.optimizer_steps;
-        self.model_adam.import(model_steps, &group("adam."), &self.device);
-        self.policy_adam.import(policy_steps, &group("policy_adam."), &self.device);
-        self.updates = saved.updates;
-        Ok(())
+    /// Policy noise `[rows, A]`.
+    pub(super) fn policy_noise(&self, rows: usize, stream: &mut Stream) -> Tensor<2> {
+        let noise = stream.policy_noise(rows * self.action_dim, self.policy_noise);
+        Tensor::from_data(TensorData::new(noise, [rows, self.action_dim]), &self.device)
     }
 }
 
-/// Priorities and losses in one read from the device.
-fn read_back(priorities: Tensor<1>, scalars: Tensor<1>) -> Update {
+/// Which latents are real, out of which transitions are: z_0 always, z_{t+1} where transition t is. `[B, H]` → `[B, H + 1]`.
+pub(super) fn with_start(mask: Tensor<2>) -> Tensor<2> {
+    let start = Tensor::ones([mask.dims()[0], 1], &mask.device());
+    Tensor::cat(vec![start, mask], 1)
+}
+
+/// Priorities and losses, the latter in the order of [`Losses`]'s fields, in one read from the device.
+pub(super) fn read_back(priorities: Tensor<1>, losses: [Tensor<1>; 6], continuation: Tensor<1>) -> Update {
+    let scalars = Tensor::cat(losses.into_iter().chain([continuation]).collect(), 0);
     let read = Transaction::default().register(priorities).register(scalars).execute();
     let mut vectors = read.into_iter().map(|data| data.try_to_vec::<f32>().expect("losses are f32"));
     let (Some(priorities), Some(scalars)) = (vectors.next(), vectors.next()) else {
@@ -296,6 +285,7 @@ fn read_back(priorities: Tensor<1>, scalars: Tensor<1>) -> Update {
         value: s(3),
         policy: s(4),
         gradient_norm: s(5),
+        continuation: s(6),
     };
     Update { priorities, losses }
 }

@@ -6,12 +6,14 @@ use burn::nn::Linear;
 use burn::prelude::*;
 
 /// How a linear layer starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Orthogonal weights of gain 1, zero bias (TD-MPC's default).
     Orthogonal,
     /// All zero: the last layer of reward and critics, so that predictions start at 0.
     Zero,
+    /// Normal weights of this standard deviation, zero bias (TD-MPC2's default).
+    Normal(f64),
 }
 
 /// A linear layer with bias, `[.., inputs] → [.., outputs]`.
@@ -19,6 +21,7 @@ pub fn linear(inputs: usize, outputs: usize, init: Init, stream: &mut Stream, de
     let weight = match init {
         Init::Orthogonal => orthogonal(inputs, outputs, stream),
         Init::Zero => vec![0.0; inputs * outputs],
+        Init::Normal(std) => stream.normal(inputs * outputs).into_iter().map(|x| x * std as f32).collect(),
     };
     Linear {
         weight: Param::from_data(TensorData::new(weight, [inputs, outputs]), device),

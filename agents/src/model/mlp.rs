@@ -1,8 +1,9 @@
 //! Plain and critic networks.
 
 use super::init::{Init, linear};
+use crate::config::{ModelConfig, Recipe};
 use crate::inference::Network;
-use crate::ops::{self, Activation};
+use crate::ops::{self, Activation, NormActivation};
 use crate::rng::Stream;
 use burn::module::Param;
 use burn::nn::Linear;
@@ -25,24 +26,109 @@ pub(crate) fn dense_steps(layer: &Linear, x: Tensor<3>, activation: Activation) 
     y.reshape([batch as i32, steps as i32, -1])
 }
 
-/// Linear layers with ELU between them; the output is linear.
+/// γ and β of a LayerNorm.
+#[derive(Module, Debug)]
+pub struct Norm {
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+}
+
+impl Norm {
+    fn new(width: usize, device: &Device) -> Self {
+        Self {
+            gamma: Param::from_data(TensorData::new(vec![1f32; width], [width]), device),
+            beta: Param::from_data(TensorData::new(vec![0f32; width], [width]), device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<2>, activation: NormActivation) -> Tensor<2> {
+        ops::layer_norm(x, self.gamma.val(), self.beta.val(), activation)
+    }
+}
+
+/// How the hidden layers of a network are built.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hidden {
+    /// Linear, ELU; orthogonal weights: TD-MPC.
+    Elu,
+    /// Linear, LayerNorm, Mish; normal weights of this standard deviation: TD-MPC2's NormedLinear.
+    NormMish {
+        /// Standard deviation of the initial weights.
+        std: f64,
+    },
+}
+
+impl Hidden {
+    /// As a recipe builds them.
+    pub fn of(config: &ModelConfig) -> Self {
+        match config.recipe {
+            Recipe::V1 => Self::Elu,
+            Recipe::V2 => Self::NormMish { std: config.v2.init_std },
+        }
+    }
+
+    /// How their weights start.
+    pub fn init(self) -> Init {
+        match self {
+            Self::Elu => Init::Orthogonal,
+            Self::NormMish { std } => Init::Normal(std),
+        }
+    }
+}
+
+/// How a network ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Last {
+    /// With a linear layer.
+    Linear(Init),
+    /// With a linear layer that starts like the hidden ones, and a LayerNorm.
+    Normed,
+}
+
+/// Linear layers with ELU, or LayerNorm and Mish, between them; the output is linear or normalised.
 #[derive(Module, Debug)]
 pub struct Mlp {
     layers: Vec<Linear>,
+    /// Of the first so many layers.
+    norms: Vec<Norm>,
 }
 
 impl Mlp {
-    /// Layers `sizes[0] → sizes[1] → …`; `last` initialises the final one.
+    /// Layers `sizes[0] → sizes[1] → …` with ELU; `last` initialises the final one.
     pub fn new(sizes: &[usize], last: Init, stream: &mut Stream, device: &Device) -> Self {
-        let count = sizes.len() - 1;
-        let layer = |i: usize| if i + 1 == count { last } else { Init::Orthogonal };
-        let layers = (0..count).map(|i| linear(sizes[i], sizes[i + 1], layer(i), stream, device)).collect();
-        Self { layers }
+        Self::build(sizes, Hidden::Elu, Last::Linear(last), stream, device)
     }
 
-    /// Number of parameters.
+    /// Layers `sizes[0] → sizes[1] → …`.
+    pub fn build(sizes: &[usize], hidden: Hidden, last: Last, stream: &mut Stream, device: &Device) -> Self {
+        let count = sizes.len() - 1;
+        let init = |i: usize| match last {
+            Last::Linear(init) if i + 1 == count => init,
+            _ => hidden.init(),
+        };
+        let layers = (0..count).map(|i| linear(sizes[i], sizes[i + 1], init(i), stream, device)).collect();
+        let norms = sizes[1..].iter().take(Self::normed(count, hidden, last));
+        Self { layers, norms: norms.map(|&width| Norm::new(width, device)).collect() }
+    }
+
+    /// How many of `count` layers are normalised.
+    fn normed(count: usize, hidden: Hidden, last: Last) -> usize {
+        match (hidden, last) {
+            (Hidden::Elu, Last::Linear(_)) => 0,
+            (Hidden::NormMish { .. }, Last::Linear(_)) => count - 1,
+            (_, Last::Normed) => count,
+        }
+    }
+
+    /// Number of parameters of a network with ELU.
     pub(crate) fn count(sizes: &[usize]) -> usize {
         sizes.windows(2).map(|w| (w[0] + 1) * w[1]).sum()
+    }
+
+    /// Number of parameters of what [`Mlp::build`] builds.
+    pub(crate) fn count_built(sizes: &[usize], hidden: Hidden, last: Last) -> usize {
+        let normed = Self::normed(sizes.len() - 1, hidden, last);
+        Self::count(sizes) + 2 * sizes[1..].iter().take(normed).sum::<usize>()
     }
 
     /// Weight `[inputs, outputs]` and bias `[outputs]` of every layer.
@@ -63,40 +149,66 @@ impl Mlp {
     /// The same with an activation at the end.
     pub fn forward_into(&self, x: Tensor<2>, end: Activation) -> Tensor<2> {
         let (last, hidden) = self.layers.split_last().expect("an MLP has at least one layer");
-        let x = hidden.iter().fold(x, |x, layer| dense(layer, x, Activation::Elu));
-        dense(last, x, end)
+        let x = hidden.iter().enumerate().fold(x, |x, (i, layer)| match self.norms.get(i) {
+            Some(norm) => norm.forward(dense(layer, x, Activation::Identity), NormActivation::Mish),
+            None => dense(layer, x, Activation::Elu),
+        });
+        let x = dense(last, x, end);
+        match self.norms.get(hidden.len()) {
+            Some(norm) => norm.forward(x, NormActivation::Identity),
+            None => x,
+        }
     }
 }
 
-/// One Q function of TD-MPC v1: Linear, LayerNorm, tanh, Linear, ELU, Linear (starting at zero).
+/// One Q function: Linear, LayerNorm, tanh (TD-MPC; Mish in TD-MPC2), and the hidden and last layer of an [`Mlp`], of which
+/// the last one starts at zero.
 #[derive(Module, Debug)]
 pub struct Critic {
     input: Linear,
     gamma: Param<Tensor<1>>,
     beta: Param<Tensor<1>>,
     tail: Mlp,
+    #[module(skip)]
+    activation: NormActivation,
 }
 
 impl Critic {
-    /// Q(z, a) over the concatenation of `inputs` numbers.
-    pub fn new(inputs: usize, hidden: usize, stream: &mut Stream, device: &Device) -> Self {
-        Self {
-            input: linear(inputs, hidden, Init::Orthogonal, stream, device),
-            gamma: Param::from_data(TensorData::new(vec![1f32; hidden], [hidden]), device),
-            beta: Param::from_data(TensorData::new(vec![0f32; hidden], [hidden]), device),
-            tail: Mlp::new(&[hidden, hidden, 1], Init::Zero, stream, device),
-        }
+    /// Q(z, a) over the concatenation of `inputs` numbers, as `outputs` numbers.
+    pub fn new(
+        [inputs, width, outputs]: [usize; 3],
+        hidden: Hidden,
+        stream: &mut Stream,
+        device: &Device,
+    ) -> Self {
+        let input = linear(inputs, width, hidden.init(), stream, device);
+        let Norm { gamma, beta } = Norm::new(width, device);
+        let tail = Mlp::build(&[width, width, outputs], hidden, Last::Linear(Init::Zero), stream, device);
+        let activation = match hidden {
+            Hidden::Elu => NormActivation::Tanh,
+            Hidden::NormMish { .. } => NormActivation::Mish,
+        };
+        Self { input, gamma, beta, tail, activation }
     }
 
     /// Number of parameters.
-    pub(crate) fn count(inputs: usize, hidden: usize) -> usize {
-        Mlp::count(&[inputs, hidden, hidden, 1]) + 2 * hidden
+    pub(crate) fn count([inputs, width, outputs]: [usize; 3], hidden: Hidden) -> usize {
+        let tail = Mlp::count_built(&[width, width, outputs], hidden, Last::Linear(Init::Zero));
+        Mlp::count(&[inputs, width]) + 2 * width + tail
     }
 
-    /// `[R, D + A]` → `[R, 1]`.
+    /// `[R, D + A]` → `[R, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = dense(&self.input, x, Activation::Identity);
-        self.tail.forward(ops::layer_norm_tanh(x, self.gamma.val(), self.beta.val()))
+        self.after_input(dense(&self.input, x, Activation::Identity))
+    }
+
+    /// The same with dropout: `keep [R, width]` scales the first layer's numbers before they are normalised.
+    pub fn forward_dropping(&self, x: Tensor<2>, keep: Tensor<2>) -> Tensor<2> {
+        self.after_input(dense(&self.input, x, Activation::Identity) * keep)
+    }
+
+    fn after_input(&self, x: Tensor<2>) -> Tensor<2> {
+        self.tail.forward(ops::layer_norm(x, self.gamma.val(), self.beta.val(), self.activation))
     }
 
     /// Packed for planning.

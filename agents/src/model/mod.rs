@@ -1,14 +1,23 @@
 //! Networks: encoder, latent dynamics, heads.
 
+mod bins;
+mod critics;
 pub mod dynamics;
+mod imagination;
 mod init;
+mod latent;
 mod mlp;
+mod policy;
 mod size;
 mod world;
 
+pub use bins::Bins;
+pub use critics::{Codec, Pick, Reduce};
+pub use imagination::Tail;
 pub(crate) use init::{Init, linear};
-pub use mlp::{Critic, Mlp};
+pub use mlp::{Critic, Hidden, Mlp};
 pub(crate) use mlp::{dense, dense_steps};
+pub use policy::Drawn;
 pub use size::Parameters;
 pub(crate) use world::ACTION_BOUND;
 pub use world::World;

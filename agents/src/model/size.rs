@@ -1,7 +1,10 @@
 //! How many parameters the networks of a configuration have, counted without building them, and dynamics sized to match.
 
 use super::dynamics::{Dssm, Gru, Koopman, MlpDynamics, Transformer};
-use super::mlp::{Critic, Mlp};
+use super::init::Init;
+use super::latent::Bound;
+use super::mlp::{Critic, Hidden, Last, Mlp};
+use super::world::Sizes;
 use crate::config::{ControlForm, DynamicsKind, MatchParams, ModelConfig};
 use serde::Serialize;
 
@@ -20,15 +23,15 @@ pub struct Parameters {
 impl Parameters {
     /// Of the world model for `observations` and `actions` dimensions.
     pub fn of(config: &ModelConfig, observations: usize, actions: usize) -> Self {
-        let (latent, hidden) = (config.latent_dim, config.hidden_dim);
-        let encoder: Vec<usize> =
-            [observations].into_iter().chain(config.encoder_hidden.iter().copied()).chain([latent]).collect();
+        let (sizes, hidden) = (Sizes::of(config, observations, actions), Hidden::of(config));
+        let head = |sizes: &[usize]| Mlp::count_built(sizes, hidden, Last::Linear(Init::Zero));
         let dynamics = dynamics(&config.matched(actions), actions);
         let total = dynamics
-            + Mlp::count(&encoder)
-            + Mlp::count(&[latent + actions, hidden, hidden, 1])
-            + 2 * Critic::count(latent + actions, hidden)
-            + Mlp::count(&[latent, hidden, hidden, actions]);
+            + Mlp::count_built(&sizes.encoder, hidden, Bound::of(config).last(hidden))
+            + head(&sizes.reward)
+            + config.critics() * Critic::count(sizes.critic, hidden)
+            + head(&sizes.policy)
+            + sizes.continuation.map_or(0, |sizes| head(&sizes));
         Self { dynamics, total }
     }
 }
@@ -37,7 +40,7 @@ impl Parameters {
 fn dynamics(config: &ModelConfig, actions: usize) -> usize {
     match config.dynamics {
         DynamicsKind::Koopman => Koopman::count(config, actions),
-        DynamicsKind::Mlp => Mlp::count(&MlpDynamics::sizes(config, actions)),
+        DynamicsKind::Mlp => MlpDynamics::count(config, actions),
         DynamicsKind::Gru => Gru::count(config, actions),
         DynamicsKind::Transformer => Transformer::count(config, actions),
         DynamicsKind::Dssm => Dssm::count(config, actions),
@@ -97,7 +100,8 @@ impl ModelConfig {
 mod tests {
     use super::super::World;
     use super::*;
-    use crate::config::tests::tiny;
+    use crate::config::tests::{tiny, tiny_of_both};
+    use crate::config::{Continuation, LatentNorm};
     use crate::rng::Stream;
     use burn::module::Module;
 
@@ -125,8 +129,13 @@ mod tests {
     #[test]
     fn counts_are_those_of_the_networks() {
         for dynamics in DynamicsKind::ALL {
-            assert_counted(&tiny(dynamics).model);
             assert_counted(&realistic(dynamics));
+            for mut config in tiny_of_both(dynamics) {
+                assert_counted(&config.model);
+                config.model.continuation = Continuation::On;
+                config.model.v2.latent_norm = LatentNorm::None;
+                assert_counted(&config.model);
+            }
         }
         let mut config = tiny(DynamicsKind::Gru).model;
         config.gru.hidden_dim = config.latent_dim;
@@ -138,6 +147,16 @@ mod tests {
         let mut config = tiny(DynamicsKind::Mlp).model;
         config.mlp.hidden_dim = 7;
         assert_counted(&config);
+    }
+
+    /// 4.96 million for cheetah-run, as read off the published networks (the target's critics left out).
+    #[test]
+    fn tdmpc2_has_its_published_size() {
+        let mut config = tiny_of_both(DynamicsKind::Mlp)[1].model.clone();
+        (config.latent_dim, config.hidden_dim, config.encoder_hidden) = (512, 512, vec![256]);
+        (config.v2.critics, config.v2.bins) = (5, 101);
+        let total = assert_counted(&config).total as f64;
+        assert!((total / 4.96e6 - 1.0).abs() < 1e-3, "{total}");
     }
 
     #[test]

@@ -13,11 +13,13 @@ mod recurrence;
 mod recurrence_cuda;
 pub(crate) mod simd;
 mod simnorm;
+mod two_hot;
 
 pub use adam::{AdamStep, adam_step};
 pub use dense::{Activation, dense};
 pub(crate) use flex::contiguous_flex;
 pub use linear_rollout::{LinearRollout, linear_rollout_readout};
-pub use normalization::{LAYER_NORM_EPSILON, layer_norm_mish, layer_norm_tanh};
+pub use normalization::{LAYER_NORM_EPSILON, NormActivation, layer_norm};
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};
 pub use simnorm::sim_norm;
+pub use two_hot::{two_hot, two_hot_cross_entropy};

@@ -68,7 +68,7 @@ mod tests {
     use crate::config::{DynamicsKind, LinearSchedule, tests::tiny};
     use crate::device::cpu;
     use crate::planner::Mode;
-    use crate::rng::Stream;
+    use crate::rng::{PolicyNoise, Stream};
     use crate::test_support::values;
 
     /// What these two decided before other planners came, in a problem of two environments.
@@ -96,7 +96,15 @@ mod tests {
                 ..tiny(DynamicsKind::Mlp).planner
             };
             let mut streams = [Stream::new(1, "noise"), Stream::new(2, "noise")];
-            let noise = Noise::draw(&config, 0.05, 3, 2, Mode::Explore, &mut streams, &cpu());
+            let noise = Noise::draw(
+                &config,
+                PolicyNoise::Clipped { std: 0.05 },
+                3,
+                2,
+                Mode::Explore,
+                &mut streams,
+                &cpu(),
+            );
             let proposals = noise.policy().map(|(steps, _)| steps);
             let outcome = plan(&config, 0.05, Tensor::zeros([2, 3, 2], &cpu()), proposals, &noise, score);
             let close = |found: Vec<f32>, known: &[f32]| {

@@ -4,7 +4,7 @@ use super::colored::ColoredNoise;
 use super::plan::upload;
 use super::{Budget, Mode};
 use crate::config::{PlannerConfig, PlannerKind};
-use crate::rng::Stream;
+use crate::rng::{PolicyNoise, Stream};
 use burn::prelude::*;
 
 /// Noise of E environments; environment i's numbers come from its own stream only, so that its plan does not
@@ -33,10 +33,10 @@ struct Sizes {
 
 impl Noise {
     /// Draws the noise of one plan for `streams.len()` environments, as much as the planner needs: the same in both
-    /// modes, so that evaluation does not shift anybody's stream. `policy_std` scales the policy's noise.
+    /// modes, so that evaluation does not shift anybody's stream. `kind` is the policy's.
     pub fn draw(
         config: &PlannerConfig,
-        policy_std: f64,
+        kind: PolicyNoise,
         horizon: usize,
         actions: usize,
         mode: Mode,
@@ -60,11 +60,10 @@ impl Noise {
                 if let Some(sampled) = budget.sampled.get(iteration) {
                     samples[iteration].extend(distribution.draw(stream, *sampled, row));
                 }
-                tails[iteration]
-                    .extend(stream.clipped_normal(budget.scored[iteration] * actions, policy_std));
+                tails[iteration].extend(stream.policy_noise(budget.scored[iteration] * actions, kind));
             }
-            policy.extend(stream.clipped_normal(p * row, policy_std));
-            policy_tails.extend(stream.clipped_normal(p * actions, policy_std));
+            policy.extend(stream.policy_noise(p * row, kind));
+            policy_tails.extend(stream.policy_noise(p * actions, kind));
             let uniform = stream.uniform(drawn_elites, f32::MIN_POSITIVE, 1.0);
             gumbel.extend(uniform.into_iter().map(|u| -(-u.max(f32::MIN_POSITIVE).ln()).ln()));
             if config.kind != PlannerKind::Policy {
@@ -102,7 +101,7 @@ impl Noise {
         numbers.reshape([environments, count, horizon, actions])
     }
 
-    /// Scaled policy noise at the last latent of every candidate: `[E, N, A]`.
+    /// Policy noise at the last latent of every candidate: `[E, N, A]`.
     ///
     /// # Panics
     /// If the planner scores nothing in that iteration.
@@ -112,7 +111,7 @@ impl Noise {
         numbers.reshape([environments, count, actions])
     }
 
-    /// Scaled noise of the policy's sequences, `[E, P, H, A]`, and of their last step, `[E, P, A]`.
+    /// Noise of the policy's sequences, `[E, P, H, A]`, and of their last step, `[E, P, A]`.
     pub fn policy(&self) -> Option<(Tensor<4>, Tensor<3>)> {
         let Sizes { environments, policy, horizon, actions } = self.sizes;
         let (steps, tail) = self.policy.clone()?;
@@ -207,7 +206,8 @@ mod tests {
 
     fn draw(kind: PlannerKind, mode: Mode) -> (Noise, [u64; 2]) {
         let mut streams = [Stream::new(1, "noise"), Stream::new(2, "noise")];
-        let noise = Noise::draw(&config(kind), 0.05, 3, 2, mode, &mut streams, &cpu());
+        let noise =
+            Noise::draw(&config(kind), PolicyNoise::Clipped { std: 0.05 }, 3, 2, mode, &mut streams, &cpu());
         (noise, streams.map(|mut stream| stream.seed()))
     }
 

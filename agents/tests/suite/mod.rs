@@ -5,7 +5,8 @@ use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::config::*;
 use td_koopman_agents::device::cpu;
 use td_koopman_agents::ops::{
-    Activation, Unroll, dense, diagonal_recurrence, layer_norm_mish, layer_norm_tanh, sim_norm,
+    Activation, NormActivation, Unroll, dense, diagonal_recurrence, layer_norm, sim_norm,
+    two_hot_cross_entropy,
 };
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
@@ -55,20 +56,25 @@ fn operations(device: &Device, tolerance: f32) {
         let (gamma, beta) = (t(&[32], 4), t(&[32], 5));
         let (lambda, c) = (t(&[32], 6), t(&[70 * 7 * 32], 7));
         let y = dense(x.clone().reshape([70, 24]), w.clone().reshape([24, 32]), b.clone(), Activation::Elu);
-        let z0 = layer_norm_tanh(y, gamma.clone(), beta.clone());
+        let z0 = layer_norm(y, gamma.clone(), beta.clone(), NormActivation::Tanh);
         let c3 = c.clone().reshape([70, 7, 32]);
         let z = diagonal_recurrence(lambda.clone() * 0.5, z0, c3, Unroll::Recurrence);
         let (h, h_gamma, h_beta) = (t(&[70 * 32], 9), t(&[32], 10), t(&[32], 11));
-        let hidden = layer_norm_mish(h.clone().reshape([70, 32]), h_gamma.clone(), h_beta.clone());
+        let hidden =
+            layer_norm(h.clone().reshape([70, 32]), h_gamma.clone(), h_beta.clone(), NormActivation::Mish);
         let simplices = sim_norm(hidden.clone(), 8);
+        let position = Tensor::from_inner(tensor([70], 13, device).abs().clamp_max(31.0));
+        let entropy = two_hot_cross_entropy(hidden.clone(), position);
         let weights = |rows, seed| Tensor::from_inner(tensor([rows, 32], seed, device));
         let loss = (z.clone().reshape([70 * 7, 32]) * weights(70 * 7, 8)).sum()
-            + (simplices.clone() * weights(70, 12)).sum();
+            + (simplices.clone() * weights(70, 12)).sum()
+            + entropy.clone().sum();
         let grads = loss.backward();
         let mut numbers = vec![
             z.inner().reshape([70 * 7 * 32]),
             hidden.inner().reshape([70 * 32]),
             simplices.inner().reshape([70 * 32]),
+            entropy.inner(),
         ];
         let leaves = [x, w, b, gamma, beta, lambda, c, h, h_gamma, h_beta];
         numbers.extend(leaves.map(|p| p.grad(&grads).expect("every input has a gradient")));
@@ -120,11 +126,23 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
     };
     AgentConfig {
         model: ModelConfig {
+            recipe: Recipe::V1,
             dynamics,
             match_params: MatchParams::None,
             latent_dim: 16,
             encoder_hidden: vec![32],
             hidden_dim: 48,
+            continuation: Continuation::Off,
+            v2: ModelV2Config {
+                critics: 3,
+                critic_dropout: 0.01,
+                bins: 21,
+                bin_range: [-5.0, 5.0],
+                latent_norm: LatentNorm::Auto,
+                simnorm_group: 8,
+                init_std: 0.02,
+                log_std_range: [-10.0, 2.0],
+            },
             koopman: KoopmanConfig {
                 unroll: Unroll::Auto,
                 eigenvalues: eigenvalues.clone(),
@@ -153,18 +171,24 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
         learner: LearnerConfig {
             batch_size: 40,
             horizon: 3,
+            discount_rule: DiscountRule::Fixed,
             discount: 0.99,
+            episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
             rho: 0.5,
             consistency_coef: 2.0,
             reward_coef: 0.5,
             value_coef: 0.1,
+            continuation_coef: 1.0,
             learning_rate: 1e-3,
+            encoder_rate_scale: 1.0,
             policy_learning_rate: 1e-3,
             adam_epsilon: 1e-8,
+            policy_adam_epsilon: 1e-8,
             max_gradient_norm: 10.0,
             target_rate: 0.01,
             target_every: 2,
             policy_std: 0.05,
+            v2: LearnerV2Config { entropy_coef: 1e-4, scale_rate: 0.01 },
         },
         replay: ReplayConfig { capacity: 1000, priority_exponent: 0.6, importance_exponent: 0.4 },
         planner: PlannerConfig {

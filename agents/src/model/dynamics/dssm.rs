@@ -7,6 +7,7 @@
 use super::eigenvalues::{Discrete, Eigenvalues};
 use crate::config::ModelConfig;
 use crate::model::init::{Init, linear, orthogonal};
+use crate::model::latent::Bound;
 use crate::model::mlp::{Mlp, dense, dense_steps};
 use crate::ops::{self, Activation, Unroll};
 use crate::rng::Stream;
@@ -22,6 +23,8 @@ pub struct Dssm {
     layers: Vec<Layer>,
     /// W → D
     read: Linear,
+    #[module(skip)]
+    bound: Bound,
 }
 
 /// s_{k+1} = λ̄ ⊙ s_k + B̄ x_k; x ← x + mix(ELU(C s_{k+1})).
@@ -81,6 +84,7 @@ impl Dssm {
             embed: linear(actions, c.width, Init::Orthogonal, stream, device),
             layers: (0..c.layers).map(|_| Layer::new(config, stream, device)).collect(),
             read: linear(c.width, latent, Init::Orthogonal, stream, device),
+            bound: Bound::of_predictions(config),
         }
     }
 
@@ -110,6 +114,7 @@ impl Dssm {
             last
         });
         let states = layers.collect();
-        (dense_steps(&self.read, x, Activation::Identity), states)
+        let z = dense_steps(&self.read, x, Activation::Identity);
+        (self.bound.apply_steps(z), states)
     }
 }

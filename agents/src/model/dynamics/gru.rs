@@ -2,6 +2,7 @@
 
 use crate::config::ModelConfig;
 use crate::model::init::{Init, linear};
+use crate::model::latent::Bound;
 use crate::model::mlp::{Mlp, dense, dense_steps};
 use crate::ops::Activation;
 use crate::rng::Stream;
@@ -14,6 +15,8 @@ pub struct Gru {
     cells: Vec<Cell>,
     /// W → D
     read: Linear,
+    #[module(skip)]
+    bound: Bound,
 }
 
 /// [r, u] = σ(W [x, h]); n = tanh(W' [x, r ⊙ h]); h' = u ⊙ h + (1 − u) ⊙ n.
@@ -53,7 +56,7 @@ impl Gru {
                 candidate: layer(inputs + width, width),
             }
         });
-        Self { cells: cells.collect(), read: layer(width, latent) }
+        Self { cells: cells.collect(), read: layer(width, latent), bound: Bound::of_predictions(config) }
     }
 
     /// Number of parameters.
@@ -86,6 +89,7 @@ impl Gru {
             h
         });
         let hidden = layers.collect();
-        (dense_steps(&self.read, Tensor::stack(x, 1), Activation::Identity), hidden)
+        let z = dense_steps(&self.read, Tensor::stack(x, 1), Activation::Identity);
+        (self.bound.apply_steps(z), hidden)
     }
 }

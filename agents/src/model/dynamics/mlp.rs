@@ -1,9 +1,10 @@
-//! TOLD, the latent dynamics of TD-MPC v1: z' = MLP([z, a]), absolute (no residual).
+//! TOLD, the latent dynamics of TD-MPC v1: z' = MLP([z, a]), absolute (no residual); in TD-MPC2 with normalised layers and
+//! latents.
 
 use crate::config::ModelConfig;
 use crate::inference::Network;
-use crate::model::init::Init;
-use crate::model::mlp::Mlp;
+use crate::model::latent::Bound;
+use crate::model::mlp::{Hidden, Mlp};
 use crate::ops::Activation;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -12,12 +13,16 @@ use burn::prelude::*;
 #[derive(Module, Debug)]
 pub struct MlpDynamics {
     net: Mlp,
+    #[module(skip)]
+    bound: Bound,
 }
 
 impl MlpDynamics {
     /// For a latent of `config.latent_dim` and `actions` action dimensions.
     pub fn new(config: &ModelConfig, actions: usize, stream: &mut Stream, device: &Device) -> Self {
-        Self { net: Mlp::new(&Self::sizes(config, actions), Init::Orthogonal, stream, device) }
+        let (hidden, bound) = (Hidden::of(config), Bound::of_predictions(config));
+        let sizes = Self::sizes(config, actions);
+        Self { net: Mlp::build(&sizes, hidden, bound.last(hidden), stream, device), bound }
     }
 
     /// Widths from input to output.
@@ -29,9 +34,15 @@ impl MlpDynamics {
         [config.latent_dim + actions, hidden, hidden, config.latent_dim]
     }
 
+    /// Number of parameters.
+    pub(crate) fn count(config: &ModelConfig, actions: usize) -> usize {
+        let hidden = Hidden::of(config);
+        Mlp::count_built(&Self::sizes(config, actions), hidden, Bound::of_predictions(config).last(hidden))
+    }
+
     /// One step: `z [R, D]`, `a [R, A]` → `[R, D]`.
     pub fn step(&self, z: Tensor<2>, a: Tensor<2>) -> Tensor<2> {
-        self.net.forward(Tensor::cat(vec![z, a], 1))
+        self.bound.apply(self.net.forward(Tensor::cat(vec![z, a], 1)))
     }
 
     /// z_1 … z_H from `z0 [B, D]` and `actions [B, H, A]`: `[B, H, D]`.

@@ -6,6 +6,7 @@
 use super::Attended;
 use crate::config::ModelConfig;
 use crate::model::init::{Init, linear};
+use crate::model::latent::Bound;
 use crate::model::mlp::{Mlp, dense_steps};
 use crate::ops::Activation;
 use crate::rng::Stream;
@@ -27,6 +28,8 @@ pub struct Transformer {
     norm: LayerNorm,
     /// W → D
     read: Linear,
+    #[module(skip)]
+    bound: Bound,
 }
 
 /// x ← x + Attention(LN x); x ← x + FF(LN x).
@@ -110,6 +113,7 @@ impl Transformer {
             blocks: (0..c.layers).map(|_| Block::new(config, stream, device)).collect(),
             norm: LayerNormConfig::new(c.width).init(device),
             read: linear(c.width, latent, Init::Orthogonal, stream, device),
+            bound: Bound::of_predictions(config),
         }
     }
 
@@ -152,7 +156,8 @@ impl Transformer {
             seen
         });
         let seen = blocks.collect();
-        (dense_steps(&self.read, self.norm.forward(x), Activation::Identity), seen)
+        let z = dense_steps(&self.read, self.norm.forward(x), Activation::Identity);
+        (self.bound.apply_steps(z), seen)
     }
 }
 

@@ -1,5 +1,5 @@
 //! LayerNorm and the activation after it as one operation: tanh in the first layer of TD-MPC's critics, Mish in the
-//! hidden layers of TD-MPC2.
+//! hidden layers of TD-MPC2, none before its SimNorm.
 
 use super::flex::{by_rows, contiguous, sizes};
 use super::simd::{mish, mish_slope, multiversion, sum_by, tanh};
@@ -28,13 +28,15 @@ const ROWS: usize = 64;
 /// What follows the LayerNorm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NormActivation {
+    /// Nothing.
+    Identity,
     /// tanh.
     Tanh,
     /// Mish: v·tanh(ln(1 + e^v)).
     Mish,
 }
 
-/// Gradients of [`layer_norm_tanh`] and [`layer_norm_mish`].
+/// Gradients of [`layer_norm`].
 #[derive(ExtensionType)]
 pub struct NormGrads<B: Backend> {
     x: FloatTensor<B>,
@@ -116,6 +118,7 @@ fn backward(
 multiversion! {
     fn forward_rows(x: &[f32], gamma: &[f32], beta: &[f32], y: &mut [MaybeUninit<f32>], activation: NormActivation) {
         match activation {
+            NormActivation::Identity => forward(x, gamma, beta, y, |v| v),
             NormActivation::Tanh => forward(x, gamma, beta, y, tanh),
             NormActivation::Mish => forward(x, gamma, beta, y, mish),
         }
@@ -127,6 +130,7 @@ multiversion! {
     fn backward_rows(x: &[f32], gamma: &[f32], beta: &[f32], y: &[f32], g: &mut [f32], d_gamma: &mut [f32],
                      d_beta: &mut [f32], activation: NormActivation) {
         match activation {
+            NormActivation::Identity => backward(x, gamma, beta, y, g, d_gamma, d_beta, |_, _| 1.0),
             NormActivation::Tanh => backward(x, gamma, beta, y, g, d_gamma, d_beta, |_, y| 1.0 - y * y),
             NormActivation::Mish => backward(x, gamma, beta, y, g, d_gamma, d_beta, |v, _| mish_slope(v)),
         }
@@ -225,24 +229,12 @@ impl<B: NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     }
 }
 
-/// tanh(LayerNorm(x)) over the last dimension.
+/// act(LayerNorm(x)) over the last dimension; with Mish, mish(v) = v·tanh(ln(1 + e^v)), what follows the affine map in
+/// TD-MPC2's NormedLinear (Hansen et al. 2024, arXiv 2310.16828).
 ///
 /// # Shapes
 /// - `x`: `[R, n]`, `gamma` and `beta`: `[n]`; result `[R, n]`.
-pub fn layer_norm_tanh(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>) -> Tensor<2> {
-    layer_norm(x, gamma, beta, NormActivation::Tanh)
-}
-
-/// mish(LayerNorm(x)) over the last dimension, mish(v) = v·tanh(ln(1 + e^v)): what follows the affine map in TD-MPC2's
-/// NormedLinear (Hansen et al. 2024, arXiv 2310.16828).
-///
-/// # Shapes
-/// - `x`: `[R, n]`, `gamma` and `beta`: `[n]`; result `[R, n]`.
-pub fn layer_norm_mish(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>) -> Tensor<2> {
-    layer_norm(x, gamma, beta, NormActivation::Mish)
-}
-
-fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, activation: NormActivation) -> Tensor<2> {
+pub fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, activation: NormActivation) -> Tensor<2> {
     if crate::device::is_flex(&x.device()) {
         Tensor::from_dispatch(Dispatch::normalise(
             x.into_dispatch(),
@@ -267,6 +259,7 @@ fn layer_norm_reference(
     let normalised = centred / (variance + LAYER_NORM_EPSILON).sqrt();
     let affine = normalised * gamma.unsqueeze() + beta.unsqueeze();
     match activation {
+        NormActivation::Identity => affine,
         NormActivation::Tanh => affine.tanh(),
         NormActivation::Mish => activation::mish(affine),
     }

@@ -1,0 +1,136 @@
+//! One update of TD-MPC2: TD targets, model losses, policy loss, slow critics.
+
+use super::data::Data;
+use super::losses::{Target, step_weights, td_target};
+use super::losses_v2::{Prediction, sequence_losses, spread};
+use super::slow::Slow;
+use super::update::{Learner, Update, read_back, with_start};
+use crate::inference::Snapshot;
+use crate::model::{Bins, Codec, Pick, Reduce};
+use crate::rng::Stream;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+
+impl Learner {
+    pub(super) fn update_v2(&mut self, data: Data, noise: &mut Stream) -> Update {
+        let Data { observations, actions, rewards, terminated, mask, importance } = data;
+        let [b, h] = rewards.dims();
+        let target = self.targets_v2(observations.clone(), rewards, terminated.clone(), noise);
+        let first = observations.narrow(1, 0, 1).reshape([b, self.observation_dim]);
+        let (latents, prediction) =
+            self.predict_v2(Tensor::from_inner(first), Tensor::from_inner(actions), noise);
+        let continuation =
+            self.continuation_losses(prediction.latents.clone(), terminated, mask.clone()) / h as f64;
+        let weights = Tensor::from_inner(step_weights(mask.clone(), self.config.rho));
+        let l = sequence_losses(prediction, target, weights, self.bins());
+        let c = &self.config;
+        let per_sequence = l.consistency.clone() * c.consistency_coef
+            + l.reward.clone() * c.reward_coef
+            + l.value.clone() * c.value_coef
+            + continuation.clone() * c.continuation_coef;
+        let total = (per_sequence * Tensor::from_inner(importance)).mean();
+        let gradients = GradientsParams::from_grads(total.clone().backward(), &self.world);
+        let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
+        self.world = world;
+
+        let policy = self.update_policy_v2(latents, mask, noise);
+        self.online = Snapshot::new(self.world.valid());
+        self.follow();
+        let mean = |x: Tensor<1>| x.inner().mean();
+        let scalars = [total.inner(), mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];
+        read_back(l.priority.inner(), scalars, mean(continuation))
+    }
+
+    /// Everything the model is asked to predict, without gradients: the online encoder's latents, and values by two of the
+    /// slow critics there, not at the latents of the rollout.
+    fn targets_v2(
+        &self,
+        observations: Tensor<3>,
+        rewards: Tensor<2>,
+        terminated: Tensor<2>,
+        noise: &mut Stream,
+    ) -> Target {
+        let [b, h] = rewards.dims();
+        let online = self.online.world();
+        let z = online.encode(observations.narrow(1, 1, h).reshape([b * h, self.observation_dim]));
+        let action = online.act(z.clone(), self.policy_noise(b * h, noise));
+        let Slow::Critics { critics, .. } = &self.slow else {
+            unreachable!("the second recipe has slow critics")
+        };
+        let pick = Pick::draw(critics.len(), Reduce::Min, noise);
+        let value = pick.value(critics, online.codec(), Tensor::cat(vec![z.clone(), action], 1));
+        let values = td_target(rewards.clone(), terminated, value.reshape([b, h]), self.config.discount);
+        let latent = z.dims()[1];
+        Target {
+            latents: Tensor::from_inner(z.reshape([b, h, latent])),
+            rewards: Tensor::from_inner(rewards),
+            values: Tensor::from_inner(values),
+        }
+    }
+
+    /// All predictions from the first observations and the actions taken, heads in one pass over `[B·H]` rows. Also
+    /// returns ẑ_0 … ẑ_H without gradients, `[B, H + 1, D]`.
+    fn predict_v2(
+        &self,
+        first: Tensor<2>,
+        actions: Tensor<3>,
+        noise: &mut Stream,
+    ) -> (Tensor<3>, Prediction) {
+        let [b, h, a] = actions.dims();
+        let z0 = self.world.encode(first);
+        let latents = self.world.dynamics.rollout(z0.clone(), actions.clone());
+        let latent = z0.dims()[1];
+        let all = Tensor::cat(vec![z0.unsqueeze_dim(1), latents.clone()], 1);
+        let inputs = Tensor::cat(vec![all.clone().narrow(1, 0, h), actions], 2).reshape([b * h, latent + a]);
+        let rewards = self.world.reward_output(inputs.clone());
+        let (rate, width) = self.critic_dropout;
+        let values = self.world.critics.iter().map(|critic| {
+            if rate == 0.0 {
+                return critic.forward(inputs.clone());
+            }
+            let keep = TensorData::new(noise.dropout(b * h * width, rate), [b * h, width]);
+            critic.forward_dropping(inputs.clone(), Tensor::from_inner(Tensor::from_data(keep, &self.device)))
+        });
+        let values = values.collect();
+        (all.inner(), Prediction { latents, rewards, values })
+    }
+
+    /// The policy climbs the mean of two critics, in units of their running scale, and its entropy at ẑ_0 … ẑ_H, with ρ^t
+    /// weights; the critics stay. Returns the loss.
+    fn update_policy_v2(&mut self, latents: Tensor<3>, mask: Tensor<2>, noise: &mut Stream) -> Tensor<1> {
+        let [b, steps, latent] = latents.dims();
+        let rows = b * steps;
+        let frozen = self.world.with_frozen_critics();
+        let z = Tensor::from_inner(latents.reshape([rows, latent]));
+        let drawn = frozen.draw(z.clone(), Tensor::from_inner(self.policy_noise(rows, noise)));
+        let pick = Pick::draw(frozen.critics.len(), Reduce::Mean, noise);
+        let value = frozen.value(Tensor::cat(vec![z, drawn.action], 1), pick).reshape([b, steps]);
+        let scale = self.follow_scale(value.clone().inner().narrow(1, 0, 1).reshape([b]));
+        let value = value / Tensor::from_inner(scale).unsqueeze();
+        let penalty = drawn.scaled_log_probability.reshape([b, steps]) * self.config.v2.entropy_coef;
+        let weights = Tensor::from_inner(step_weights(with_start(mask), self.config.rho));
+        let loss = ((penalty - value) * weights).sum() / rows as f64;
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.world.policy);
+        let (policy, _) = self.policy_adam.step(self.world.policy.clone(), gradients);
+        self.world.policy = policy;
+        loss.inner()
+    }
+
+    /// The scale of values after a step towards the spread of these, at least 1: `[B]` → `[1]`.
+    fn follow_scale(&mut self, values: Tensor<1>) -> Tensor<1> {
+        let rate = self.config.v2.scale_rate;
+        let Slow::Critics { scale, .. } = &mut self.slow else {
+            unreachable!("the second recipe has a scale of values")
+        };
+        *scale = scale.clone() * (1.0 - rate) + spread(values).clamp_min(1.0) * rate;
+        scale.clone()
+    }
+
+    fn bins(&self) -> &Bins {
+        match self.world.codec() {
+            Codec::Bins(bins) => bins,
+            Codec::Scalar => unreachable!("the second recipe has distributions"),
+        }
+    }
+}
