@@ -51,7 +51,7 @@ pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, task: &Task) -> Resu
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
     memory::require(memory::Work::Plan, config, observations, actions, 1)?;
     let init = &mut Stream::new(config.seed, "init");
-    let mut agent = Agent::new(&config.agent(), observations, actions, init, &device);
+    let mut agent = Agent::new(&config.agent_for(task.spec()), observations, actions, init, &device);
     agent.import(&checkpoint.learner()?)?;
     Ok((agent, checkpoint.state()?))
 }

@@ -104,6 +104,23 @@ fn a_run_killed_three_times_ends_as_if_it_never_was() {
     killed_equals_uninterrupted("pendulum", "1000", &[30, 431, 777], &["train.seed_decisions=200"]);
 }
 
+/// The same of the second recipe, with dropout, critics drawn for every batch and plan, the running scale of values, and a
+/// model that predicts terminations.
+#[test]
+fn a_killed_run_of_the_second_recipe_ends_as_if_it_never_was() {
+    let second = [
+        "agent=v2",
+        "planner.kind=mppi2",
+        "learner.target_every=1",
+        "learner.encoder_rate_scale=0.3",
+        "replay.priority_exponent=0",
+        "train.update_cadence=decision",
+        "train.seed_decisions=100",
+        "model.v2.critics=3",
+    ];
+    killed_equals_uninterrupted("inverted-pendulum", "700", &[30, 260, 455], &second);
+}
+
 /// The same on MuJoCo, whose state is rebuilt by replaying the episode, with MLP dynamics and updates per decision.
 #[test]
 fn a_killed_mujoco_run_ends_as_if_it_never_was() {

@@ -1,6 +1,6 @@
 //! The agent: acts by planning in its world model, learns from replayed sequences. Orchestration only.
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, Continuation};
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
 use crate::model::Tail;
@@ -154,7 +154,13 @@ impl Agent {
 
     /// Numbers about the model for the training record; the names depend on the configuration only.
     pub fn diagnostics(&self) -> Vec<(&'static str, f64)> {
-        self.learner.online().world().dynamics.diagnostics()
+        let scale = self.learner.value_scale().map(|scale| ("value_scale", scale));
+        self.learner.online().world().dynamics.diagnostics().into_iter().chain(scale).collect()
+    }
+
+    /// Whether the model predicts terminations.
+    pub fn predicts_terminations(&self) -> bool {
+        self.config.model.continuation == Continuation::On
     }
 
     /// Steps K that [`Agent::diagnose`] looks ahead.

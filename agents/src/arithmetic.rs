@@ -2,8 +2,10 @@
 //!
 //! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
 
-use crate::config::{AgentConfig, Conditioning, DynamicsKind, ModelConfig, PlannerConfig};
-use crate::model::{Parameters, dynamics::MlpDynamics};
+use crate::config::{
+    AgentConfig, Conditioning, Continuation, DynamicsKind, ModelConfig, PlannerConfig, Recipe,
+};
+use crate::model::{Codec, Parameters, dynamics::MlpDynamics};
 use crate::planner::Budget;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -24,8 +26,10 @@ struct Rows {
     action: f64,
     reward: f64,
     policy: f64,
-    /// Both critics.
-    critics: f64,
+    /// One critic.
+    critic: f64,
+    /// Whether a latent is followed by others.
+    continuation: f64,
 }
 
 fn mlp(sizes: impl IntoIterator<Item = usize>) -> f64 {
@@ -76,6 +80,15 @@ impl Rows {
     fn new(model: &ModelConfig, observations: usize, actions: usize) -> Self {
         let (d, w) = (model.latent_dim, model.hidden_dim);
         let [begin, step, attention, gate, action] = dynamics(&model.matched(actions), actions);
+        let outputs = Codec::of(model).outputs();
+        let policy = match model.recipe {
+            Recipe::V1 => actions,
+            Recipe::V2 => 2 * actions,
+        };
+        let continuation = match model.continuation {
+            Continuation::On => mlp([d, w, w, 1]),
+            Continuation::Auto | Continuation::Off => 0.0,
+        };
         let encoder = [observations].into_iter().chain(model.encoder_hidden.iter().copied()).chain([d]);
         Self {
             encoder: mlp(encoder),
@@ -84,9 +97,10 @@ impl Rows {
             attention,
             gate,
             action,
-            reward: mlp([d + actions, w, w, 1]),
-            policy: mlp([d, w, w, actions]),
-            critics: 2.0 * mlp([d + actions, w, w, 1]),
+            reward: mlp([d + actions, w, w, outputs]),
+            policy: mlp([d, w, w, policy]),
+            critic: mlp([d + actions, w, w, outputs]),
+            continuation,
         }
     }
 
@@ -114,7 +128,8 @@ pub fn plan_flops(
         Conditioning::Along => r.gate,
         Conditioning::Start | Conditioning::Nominal => 0.0,
     };
-    let score = r.rollout(h) + h * (gates + r.reward) + r.policy + r.critics;
+    // two critics value an end, of however many
+    let score = r.rollout(h) + h * (gates + r.reward + r.continuation) + r.policy + 2.0 * r.critic;
     let proposals = p * (h * r.policy + r.rollout(h - 1.0) + (h - 1.0) * r.gate);
     // a gradient is a score, and one product of the same size backward: to the actions, not to the weights
     let rows = (budget.scores() + 2 * budget.gradients) as f64;
@@ -125,11 +140,17 @@ pub fn plan_flops(
 pub fn update_flops(config: &AgentConfig, observations: usize, actions: usize) -> f64 {
     let r = Rows::new(&config.model, observations, actions);
     let (b, h) = (config.learner.batch_size as f64, config.learner.horizon as f64);
-    let targets = b * h * (2.0 * r.encoder + r.policy + r.critics);
+    // the first recipe encodes by the slow encoder as well
+    let encoders = match config.model.recipe {
+        Recipe::V1 => 2.0,
+        Recipe::V2 => 1.0,
+    };
+    let targets = b * h * (encoders * r.encoder + r.policy + 2.0 * r.critic);
+    let heads = r.reward + config.model.critics() as f64 * r.critic + r.continuation;
     // forward, and two products of the same size backward
-    let model = 3.0 * b * (r.encoder + r.rollout(h) + h * (r.gate + r.reward + r.critics));
+    let model = 3.0 * b * (r.encoder + r.rollout(h) + h * (r.gate + heads));
     // through the frozen critics only the gradient for the action is needed: one product backward
-    let policy = b * (h + 1.0) * (3.0 * r.policy + 2.0 * r.critics);
+    let policy = b * (h + 1.0) * (3.0 * r.policy + 4.0 * r.critic);
     2.0 * (targets + model + policy)
 }
 
@@ -159,7 +180,8 @@ pub fn plan_bytes(planner: &PlannerConfig, actions: usize, environments: usize) 
 /// Bytes that an update takes at least: its batch, and both hidden layers of reward and critics.
 pub fn update_bytes(config: &AgentConfig, observations: usize, actions: usize) -> f64 {
     let (b, h) = (config.learner.batch_size as f64, config.learner.horizon as f64);
-    4.0 * b * h * (observations + actions + 6 * config.model.hidden_dim) as f64
+    let heads = 1 + config.model.critics();
+    4.0 * b * h * (observations + actions + 2 * heads * config.model.hidden_dim) as f64
 }
 
 /// A large square matrix product to measure a device with.

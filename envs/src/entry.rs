@@ -45,6 +45,7 @@ impl Entry {
             action_high,
             max_episode_steps: self.max_episode_steps,
             action_repeat: self.action_repeat,
+            terminates: false,
             state_dims,
         }
     }

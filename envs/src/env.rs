@@ -81,6 +81,8 @@ pub struct Spec {
     /// Simulator steps a decision should last: the published TD-MPC setting for this task, until
     /// [`ActionRepeat`](crate::wrappers::ActionRepeat) writes the one it applies.
     pub action_repeat: usize,
+    /// Whether an episode can end before its time, with [`End::Terminated`].
+    pub terminates: bool,
     /// Sizes of `qpos` and `qvel`, where there is a [`State`].
     pub state_dims: Option<(usize, usize)>,
 }

@@ -117,7 +117,10 @@ fn time_limits_truncate() {
         let mut ends = (1..).map(|step| (step, env.step(&still, &mut observation).end));
         let (steps, end) = ends.find(|(_, end)| end.is_over()).unwrap();
         match end {
-            End::Terminated => assert!(["hopper", "walker2d", "inverted-pendulum"].contains(&entry.name)),
+            End::Terminated => {
+                assert!(["hopper", "walker2d", "inverted-pendulum"].contains(&entry.name));
+                assert!(env.spec().terminates, "{} says that it never terminates", entry.name);
+            }
             _ => assert_eq!((steps, end), (entry.max_episode_steps, End::Truncated), "{}", entry.name),
         }
     }

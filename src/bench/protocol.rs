@@ -3,7 +3,7 @@
 
 use super::{Meter, Row};
 use td_koopman_agents::arithmetic::iteration_flops;
-use td_koopman_agents::config::{ControlForm, DynamicsKind, MatchParams, ModelConfig};
+use td_koopman_agents::config::{ControlForm, DynamicsKind, MatchParams, ModelConfig, Recipe};
 use td_koopman_agents::predictor::Trial;
 use td_koopman_agents::rng::Stream;
 
@@ -46,7 +46,7 @@ impl Model {
 
     /// The model for `length` steps; what the protocol leaves open is taken from `base`.
     fn config(self, base: &ModelConfig, length: usize) -> ModelConfig {
-        let mut config = base.clone();
+        let mut config = ModelConfig { recipe: Recipe::V1, ..base.clone() };
         let dynamics = match self {
             Model::Koopman | Model::KoopmanLight => DynamicsKind::Koopman,
             Model::Mlp => DynamicsKind::Mlp,

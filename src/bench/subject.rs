@@ -6,7 +6,7 @@ use crate::task::Task;
 use anyhow::Result;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::arithmetic::{plan_flops, update_flops};
-use td_koopman_agents::config::PlannerKind;
+use td_koopman_agents::config::{AgentConfig, PlannerKind};
 use td_koopman_agents::model::Parameters;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
@@ -15,7 +15,7 @@ use td_koopman_agents::rng::Stream;
 /// An agent with a few updates behind it (heads that start at zero make degenerate numbers) and data to learn from.
 pub(super) struct Subject<'a> {
     name: &'a str,
-    config: RunConfig,
+    config: AgentConfig,
     meter: &'a Meter,
     agent: Agent,
     episode: Episode,
@@ -28,13 +28,14 @@ impl<'a> Subject<'a> {
         let task = Task::open(&config.env, config.train.action_repeat)?;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
         let mut stream = Stream::new(1, "bench");
-        let agent = Agent::new(&config.agent(), observations, actions, &mut stream, &meter.device);
+        let config = config.agent_for(task.spec());
+        let agent = Agent::new(&config, observations, actions, &mut stream, &meter.device);
         let mut episode = Episode::start(&stream.normal(observations));
         for _ in 0..1000.min(config.replay.capacity - 1) {
             let action = stream.uniform(actions, -1.0, 1.0);
             episode.push(&action, stream.unit() as f32, &stream.normal(observations));
         }
-        let mut subject = Self { name, config: config.clone(), meter, agent, episode, observations, actions };
+        let mut subject = Self { name, config, meter, agent, episode, observations, actions };
         let batch = subject.batch(subject.config.learner.horizon)?;
         (0..5).for_each(|_| drop(subject.agent.update(&batch, &mut stream)));
         Ok(subject)
@@ -58,7 +59,7 @@ impl<'a> Subject<'a> {
     pub fn update(&self, horizon: usize) -> Result<Row> {
         let (mut agent, mut stream) = (self.agent.clone(), Stream::new(2, "bench"));
         let batch = self.batch(horizon)?;
-        let mut config = self.config.agent();
+        let mut config = self.config.clone();
         config.learner.horizon = horizon;
         let flops = update_flops(&config, self.observations, self.actions);
         let size = format!("B {} H {horizon}", batch.size);
@@ -68,7 +69,7 @@ impl<'a> Subject<'a> {
 
     /// One plan for `environments` at once with `samples` candidates each.
     pub fn plan(&self, samples: usize, horizon: usize, environments: usize) -> Row {
-        let mut config = self.config.agent();
+        let mut config = self.config.clone();
         config.planner.num_elites = (config.planner.num_elites * samples / config.planner.num_samples).max(1);
         config.planner.num_samples = samples;
         let init = &mut Stream::new(1, "bench");

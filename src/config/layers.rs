@@ -69,7 +69,7 @@ pub fn resolve(layers: &[Layer]) -> Result<RunConfig, ConfigError> {
             origin.insert(key, (layer.source.as_str(), value));
         }
     }
-    let config: RunConfig = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
+    let mut config: RunConfig = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
         let key = error.path().to_string();
         // the lines after the first repeat the key, less precisely
         let message = error.inner().to_string().lines().next().unwrap_or_default().to_owned();
@@ -80,6 +80,7 @@ pub fn resolve(layers: &[Layer]) -> Result<RunConfig, ConfigError> {
             None => ConfigError(format!("`{key}` cannot be used: {}", message)),
         }
     })?;
+    config.model.recipe = config.agent;
     config.validate().map_err(|ConfigError(message)| {
         let at = origin.iter().find(|(key, _)| message.starts_with(&format!("`{key} =")));
         ConfigError(at.map_or(message.clone(), |(_, (source, _))| format!("{message} (set in {source})")))

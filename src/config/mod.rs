@@ -7,8 +7,11 @@ pub use layers::{Layer, leaves, resolve};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use td_koopman_agents::config::{AgentConfig, LearnerConfig, ModelConfig, PlannerConfig, ReplayConfig};
+use td_koopman_agents::config::{
+    AgentConfig, Continuation, LearnerConfig, ModelConfig, PlannerConfig, Recipe, ReplayConfig,
+};
 use td_koopman_agents::planner::Budget;
+use td_koopman_envs::Spec;
 use thiserror::Error;
 
 /// The defaults: every key there is.
@@ -16,6 +19,9 @@ const DEFAULT: &str = include_str!("../../configs/default.toml");
 const SMALL: &str = include_str!("../../configs/preset/small.toml");
 const LIGHT: &str = include_str!("../../configs/preset/light.toml");
 const PAPER: &str = include_str!("../../configs/preset/paper.toml");
+const TDMPC2: &str = include_str!("../../configs/preset/tdmpc2.toml");
+const TDMPC2_GYM: &str = include_str!("../../configs/preset/tdmpc2-gym.toml");
+const LIGHT2: &str = include_str!("../../configs/preset/light2.toml");
 
 /// A configuration that cannot be used; the message names the key, its value and where it was set.
 #[derive(Debug, Error)]
@@ -24,7 +30,7 @@ pub struct ConfigError(pub String);
 
 /// A named set of changes to the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Learns within minutes on one CPU core.
     Small,
@@ -32,16 +38,32 @@ pub enum Preset {
     Light,
     /// TD-MPC v1's published settings.
     Paper,
+    /// TD-MPC2's published settings for DMControl, 5 M parameters.
+    Tdmpc2,
+    /// The same as it is changed for Gymnasium's MuJoCo tasks.
+    Tdmpc2Gym,
+    /// TD-MPC2's recipe at sizes that learn within minutes on one CPU core.
+    Light2,
 }
 
 impl Preset {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Small, Self::Light, Self::Paper, Self::Tdmpc2, Self::Tdmpc2Gym, Self::Light2];
+
     /// The layers of this preset.
     pub fn layers(self) -> Vec<Layer> {
         let small = Layer::built_in("configs/preset/small.toml", SMALL);
+        let tdmpc2 = Layer::built_in("configs/preset/tdmpc2.toml", TDMPC2);
         match self {
             Preset::Small => vec![small],
             Preset::Light => vec![small, Layer::built_in("configs/preset/light.toml", LIGHT)],
             Preset::Paper => vec![Layer::built_in("configs/preset/paper.toml", PAPER)],
+            Preset::Tdmpc2 => vec![tdmpc2],
+            Preset::Tdmpc2Gym => {
+                vec![tdmpc2, Layer::built_in("configs/preset/tdmpc2-gym.toml", TDMPC2_GYM)]
+            }
+            Preset::Light2 => vec![tdmpc2, Layer::built_in("configs/preset/light2.toml", LIGHT2)],
         }
     }
 
@@ -51,6 +73,9 @@ impl Preset {
             Preset::Small => "small",
             Preset::Light => "light",
             Preset::Paper => "paper",
+            Preset::Tdmpc2 => "tdmpc2",
+            Preset::Tdmpc2Gym => "tdmpc2-gym",
+            Preset::Light2 => "light2",
         }
     }
 }
@@ -59,6 +84,8 @@ impl Preset {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
+    /// Which agent.
+    pub agent: Recipe,
     /// Environment name.
     pub env: String,
     /// Seed of everything random.
@@ -123,6 +150,18 @@ pub struct EvaluationConfig {
 }
 
 impl RunConfig {
+    /// The part that defines the agent, with what a task decides: its discount, and whether it predicts terminations.
+    pub fn agent_for(&self, task: &Spec) -> AgentConfig {
+        let mut agent = self.agent();
+        agent.learner.discount = agent.learner.discount_over(task.decisions());
+        agent.model.continuation = match (agent.model.continuation, task.terminates) {
+            (Continuation::Auto, true) => Continuation::On,
+            (Continuation::Auto, false) => Continuation::Off,
+            (chosen, _) => chosen,
+        };
+        agent
+    }
+
     /// The part that defines the agent.
     pub fn agent(&self) -> AgentConfig {
         AgentConfig {
@@ -176,6 +215,11 @@ impl RunConfig {
             ("learner.learning_rate", self.learner.learning_rate),
             ("learner.policy_learning_rate", self.learner.policy_learning_rate),
             ("learner.adam_epsilon", self.learner.adam_epsilon),
+            ("learner.policy_adam_epsilon", self.learner.policy_adam_epsilon),
+            ("learner.continuation_coef", self.learner.continuation_coef),
+            ("learner.encoder_rate_scale", self.learner.encoder_rate_scale),
+            ("learner.episode_discount.divisor", self.learner.episode_discount.divisor),
+            ("learner.v2.entropy_coef", self.learner.v2.entropy_coef),
             ("learner.policy_std", self.learner.policy_std),
             ("replay.priority_exponent", self.replay.priority_exponent),
             ("replay.importance_exponent", self.replay.importance_exponent),
@@ -193,6 +237,7 @@ impl RunConfig {
             ("learner.discount", self.learner.discount),
             ("learner.rho", self.learner.rho),
             ("learner.target_rate", self.learner.target_rate),
+            ("learner.v2.scale_rate", self.learner.v2.scale_rate),
             ("planner.momentum", self.planner.momentum),
             ("planner.icem.keep_fraction", self.planner.icem.keep_fraction),
         ];
@@ -212,6 +257,13 @@ impl RunConfig {
         ] {
             require((1.0..=1e4).contains(h), key, h, "must lie between 1 and 10000")?;
         }
+        let [low, high] = self.learner.episode_discount.range;
+        require(
+            0.0 <= low && low <= high && high <= 1.0,
+            "learner.episode_discount.range",
+            format!("{:?}", self.learner.episode_discount.range),
+            "must be two ascending numbers between 0 and 1",
+        )?;
         self.validate_model()?;
         self.validate_population()
     }
@@ -268,8 +320,12 @@ pub(crate) mod tests {
 
     #[test]
     fn every_preset_resolves_and_survives_saving() {
-        for preset in [Preset::Small, Preset::Light, Preset::Paper] {
+        use clap::ValueEnum;
+        assert_eq!(Preset::ALL, Preset::value_variants());
+        for preset in Preset::ALL {
+            assert_eq!(Preset::from_str(preset.name(), false), Ok(preset));
             let config = resolve(&preset.layers()).unwrap();
+            assert_eq!(config.model.recipe, config.agent);
             assert_eq!(RunConfig::from_toml(&config.to_toml(), "saved").unwrap(), config);
         }
     }
@@ -310,6 +366,51 @@ pub(crate) mod tests {
         assert_eq!((paper.train.seed_decisions, p.horizon.decisions), (5000, 25_000));
     }
 
+    /// Columns 2 and 3 of the side-by-side comparison in TD-MPC2's code.
+    #[test]
+    fn the_tdmpc2_presets_are_tdmpc2() {
+        let [dmc, gym] = [Preset::Tdmpc2, Preset::Tdmpc2Gym].map(|p| resolve(&p.layers()).unwrap());
+        let (l, p, m) = (&dmc.learner, &dmc.planner, &dmc.model);
+        assert_eq!(
+            (l.consistency_coef, l.reward_coef, l.value_coef, l.continuation_coef),
+            (20.0, 0.1, 0.1, 1.0)
+        );
+        assert_eq!((l.batch_size, l.horizon, l.max_gradient_norm, l.target_every), (256, 3, 20.0, 1));
+        assert_eq!((l.learning_rate, l.encoder_rate_scale, l.policy_learning_rate), (3e-4, 0.3, 3e-4));
+        assert_eq!((l.adam_epsilon, l.policy_adam_epsilon, l.target_rate), (1e-8, 1e-5, 0.01));
+        assert_eq!((p.num_samples, p.num_elites, p.iterations, p.temperature), (512, 64, 6, 0.5));
+        assert_eq!((Budget::new(p).proposed, Budget::new(p).candidates()), (24, 512));
+        assert_eq!((p.horizon.horizon_at(0), p.horizon.horizon_at(u64::MAX), p.min_std.at(0)), (3, 3, 0.05));
+        assert_eq!((m.latent_dim, m.hidden_dim, m.v2.critics, m.v2.bins), (512, 512, 5, 101));
+        assert_eq!((dmc.replay.priority_exponent, dmc.replay.capacity), (0.0, 1_000_000));
+        let task = |name| crate::task::Task::open(name, 0).unwrap().spec().clone();
+        let halved = Spec { action_repeat: 2, ..task("cheetah-run") };
+        assert!((dmc.agent_for(&halved).learner.discount - 0.99).abs() < 1e-12);
+        assert_eq!((gym.learner.rho, gym.train.seed_decisions, gym.train.action_repeat), (0.7, 5000, 1));
+        assert_eq!(gym.agent_for(&task("halfcheetah")).learner.discount, 0.99);
+        assert_eq!(gym.agent_for(&task("halfcheetah")).model.continuation, Continuation::Off);
+        assert_eq!(gym.agent_for(&task("hopper")).model.continuation, Continuation::On);
+    }
+
+    /// The second recipe came later than the first runs.
+    #[test]
+    fn a_run_saved_before_there_were_two_recipes_still_loads() {
+        let config = with(&[]).unwrap();
+        let mut saved: toml::Table = config.to_toml().parse().unwrap();
+        assert!(saved.remove("agent").is_some());
+        for (section, keys) in [
+            ("model", &["continuation", "v2"][..]),
+            (
+                "learner",
+                &["discount_rule", "episode_discount", "v2", "encoder_rate_scale", "policy_adam_epsilon"],
+            ),
+        ] {
+            let table = saved[section].as_table_mut().unwrap();
+            keys.iter().for_each(|key| assert!(table.remove(*key).is_some(), "{key}"));
+        }
+        assert_eq!(RunConfig::from_toml(&saved.to_string(), "saved").unwrap(), config);
+    }
+
     #[test]
     fn senseless_values_are_refused_by_key_and_value() {
         for (setting, rule) in [
@@ -325,6 +426,12 @@ pub(crate) mod tests {
             ("planner.icem.keep_fraction=1.5", "between 0 and 1"),
             ("planner.icem.decay=0.5", "at least 1"),
             ("planner.grad.steps=0", "at least 1"),
+            ("agent=v3", "expected `v1` or `v2`"),
+            ("model.v2.critics=1", "at least 2"),
+            ("model.v2.bins=1", "at least 2"),
+            ("model.v2.bin_range=[3, 3]", "ascend"),
+            ("model.v2.critic_dropout=1", "below 1"),
+            ("learner.episode_discount.range=[0.9, 1.5]", "between 0 and 1"),
             ("planner.grad.step_size=inf", "number"),
         ] {
             let error = with(&[setting]).unwrap_err().to_string();

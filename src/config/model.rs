@@ -1,7 +1,7 @@
 //! What the sizes and settings of the dynamics have to satisfy.
 
 use super::{ConfigError, RunConfig, require};
-use td_koopman_agents::config::{Conditioning, DynamicsKind, EigenvalueConfig};
+use td_koopman_agents::config::{Conditioning, DynamicsKind, EigenvalueConfig, LatentNorm};
 
 impl RunConfig {
     pub(super) fn validate_model(&self) -> Result<(), ConfigError> {
@@ -38,12 +38,51 @@ impl RunConfig {
             m.transformer.width,
             &format!("must be a multiple of model.transformer.heads = {}", m.transformer.heads),
         )?;
+        self.validate_v2()?;
         match m.dynamics {
             DynamicsKind::Koopman => self.validate_koopman(),
             DynamicsKind::Dssm => validate_eigenvalues("model.dssm.eigenvalues", &m.dssm.eigenvalues),
             DynamicsKind::Transformer => self.validate_horizons(),
             DynamicsKind::Mlp | DynamicsKind::Gru => Ok(()),
         }
+    }
+
+    /// What the second recipe needs.
+    fn validate_v2(&self) -> Result<(), ConfigError> {
+        let v2 = &self.model.v2;
+        for (key, value) in [("model.v2.critics", v2.critics), ("model.v2.bins", v2.bins)] {
+            require(value > 1, key, value, "must be at least 2")?;
+        }
+        for (key, [low, high]) in
+            [("model.v2.bin_range", v2.bin_range), ("model.v2.log_std_range", v2.log_std_range)]
+        {
+            require(
+                low < high && low.is_finite() && high.is_finite(),
+                key,
+                format!("[{low:?}, {high:?}]"),
+                "must ascend",
+            )?;
+        }
+        require(
+            (0.0..1.0).contains(&v2.critic_dropout),
+            "model.v2.critic_dropout",
+            v2.critic_dropout,
+            "must be at least 0 and below 1",
+        )?;
+        require(
+            v2.init_std >= 0.0 && v2.init_std.is_finite(),
+            "model.v2.init_std",
+            v2.init_std,
+            "must be a number of at least 0",
+        )?;
+        let group = v2.simnorm_group;
+        require(group > 0, "model.v2.simnorm_group", group, "must be at least 1")?;
+        require(
+            self.model.latent_norm() != LatentNorm::Simnorm || self.model.latent_dim.is_multiple_of(group),
+            "model.latent_dim",
+            self.model.latent_dim,
+            &format!("must be a multiple of model.v2.simnorm_group = {group}, or choose another latent_norm"),
+        )
     }
 
     /// Refuses horizons for which a transformer has no learned positions.
@@ -138,6 +177,7 @@ mod tests {
         for (dynamics, setting, rule) in [
             ("transformer", "model.transformer.width=30", "multiple of model.transformer.heads"),
             ("gru", "model.gru.layers=0", "at least 1"),
+            ("mlp", "model.v2.simnorm_group=0", "at least 1"),
             ("dssm", "model.dssm.modes=0", "at least 1"),
             ("dssm", "model.dssm.eigenvalues.dt_range=[1e-2, 1e-3]", "ascending"),
         ] {
@@ -145,5 +185,16 @@ mod tests {
             let key = setting.split('=').next().unwrap();
             assert!(error.contains(key) && error.contains(rule), "{setting}: {error}");
         }
+    }
+
+    #[test]
+    fn a_latent_that_does_not_divide_into_simplices_is_refused() {
+        let with_latent = |norm: &str| {
+            let norm = format!("model.v2.latent_norm={norm}");
+            with(&["agent=v2", "model.dynamics=mlp", "model.latent_dim=50", &norm])
+        };
+        let error = with_latent("simnorm").unwrap_err().to_string();
+        assert!(error.contains("`model.latent_dim = 50` must be a multiple of"), "{error}");
+        assert!(with_latent("rms").is_ok() && with(&["model.latent_dim=50"]).is_ok());
     }
 }

@@ -111,6 +111,7 @@ pub(super) mod samples {
             value: 0.5,
             policy: -0.75,
             gradient_norm: 10.0,
+            continuation: 0.0,
         }
     }
 

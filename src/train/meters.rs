@@ -33,6 +33,7 @@ impl Meters {
         sum.value += losses.value;
         sum.policy += losses.policy;
         sum.gradient_norm += losses.gradient_norm;
+        sum.continuation += losses.continuation;
         self.updates += 1;
     }
 
@@ -55,7 +56,13 @@ impl Meters {
             value: s.value / n,
             policy: s.policy / n,
             gradient_norm: s.gradient_norm / n,
+            continuation: s.continuation / n,
         })
+    }
+
+    /// Mean continuation loss since the last row; NaN without updates.
+    pub fn continuation(&self) -> (&'static str, f64) {
+        ("continuation", self.losses().map_or(f64::NAN, |losses| losses.continuation))
     }
 
     /// Mean diagnostics of the plans since the last row; NaN without plans.

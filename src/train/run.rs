@@ -61,7 +61,7 @@ impl Run {
         let lock = lock(folder)?;
         let checkpoint = Checkpoint::newest(folder)?;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
-        let agent_config = config.agent();
+        let agent_config = config.agent_for(task.spec());
         let mut init = Stream::new(config.seed, "init");
         let mut run = Self {
             agent: Agent::new(&agent_config, observations, actions, &mut init, &device),
@@ -81,7 +81,7 @@ impl Run {
             Some(checkpoint) => run.restore(&checkpoint)?,
             None => run.begin()?,
         }
-        let parameters = Parameters::of(&config.model, observations, actions);
+        let parameters = Parameters::of(&agent_config.model, observations, actions);
         provenance::append(folder, &config.device, parameters, run.state.env_step)?;
         let matched = config.model.match_params.dynamics().map(|like| like.name());
         run.recorder.start(&Start { dynamics: config.variant(), matched, parameters });
@@ -329,7 +329,10 @@ impl Run {
             env_seconds: meters.env_seconds,
             cpu_seconds: self.clock.cpu_seconds(),
             wall_seconds: self.clock.wall_seconds(),
-            extras: meters.plan_diagnostics().into_iter().chain(self.agent.diagnostics()).collect(),
+            extras: (meters.plan_diagnostics().into_iter())
+                .chain(self.agent.predicts_terminations().then(|| meters.continuation()))
+                .chain(self.agent.diagnostics())
+                .collect(),
         };
         self.recorder.episode(&row)?;
         self.state.recorded.episode = Some(self.state.env_step);

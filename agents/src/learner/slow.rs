@@ -44,6 +44,14 @@ impl Slow {
         }
     }
 
+    /// The running scale of values.
+    pub fn scale(&self) -> Option<f64> {
+        match self {
+            Self::World(_) => None,
+            Self::Critics { scale, .. } => Some(scale.clone().into_scalar::<f32>().into()),
+        }
+    }
+
     /// The step `rate` towards the online networks.
     pub fn follow(&mut self, online: &World, rate: f64) {
         match self {

@@ -38,6 +38,11 @@ impl Learner {
         }
     }
 
+    /// What values are divided by in the policy loss, where they are (the second recipe).
+    pub fn value_scale(&self) -> Option<f64> {
+        self.slow.scale()
+    }
+
     /// Restores what [`Learner::export`] gave.
     pub fn import(&mut self, saved: &LearnerState) -> Result<(), ParameterError> {
         let group = |prefix: &str| -> BTreeMap<String, Parameter> {

@@ -34,6 +34,10 @@ impl Task for Hopper {
         observe(qpos, qvel, observation);
     }
 
+    fn terminates(&self) -> bool {
+        true
+    }
+
     fn judge(&self, transition: &Transition) -> Step {
         judge(transition, Self::is_healthy(transition.qpos, transition.qvel))
     }
@@ -59,6 +63,10 @@ impl Task for Walker2d {
 
     fn observe(&self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) {
         observe(qpos, qvel, observation);
+    }
+
+    fn terminates(&self) -> bool {
+        true
     }
 
     fn judge(&self, transition: &Transition) -> Step {

@@ -33,6 +33,11 @@ pub(crate) trait Task: Send + 'static {
     /// Writes the observation.
     fn observe(&self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]);
 
+    /// Whether [`Task::judge`] can end an episode.
+    fn terminates(&self) -> bool {
+        false
+    }
+
     /// Judges a control step.
     fn judge(&self, transition: &Transition) -> Step;
 }
@@ -53,6 +58,7 @@ pub(crate) struct Transition<'a> {
 pub(crate) fn make<T: Task>(entry: &Entry, task: T) -> Result<Box<dyn Env>, Error> {
     let physics = Physics::new(load_model(T::MODEL)?, Convention::Gymnasium, T::FRAME_SKIP);
     let spec = entry.spec(T::OBSERVATION_DIM, physics.action_range(), Some(physics.state_dims()));
+    let spec = Spec { terminates: task.terminates(), ..spec };
     Ok(Box::new(GymEnv { spec, physics, task }))
 }
 

@@ -35,6 +35,7 @@ pub(crate) mod testing {
                 action_high: vec![6.0],
                 max_episode_steps: 5,
                 action_repeat: 1,
+                terminates: true,
                 state_dims: None,
             };
             Self { spec, steps: 0, length }
