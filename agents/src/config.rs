@@ -1,10 +1,12 @@
 //! Every number of an agent, typed. Values live in `configs/` of the repository, not here.
 
+mod auxiliary;
 mod koopman;
 mod planner;
 mod recipe;
 mod sequence;
 
+pub use auxiliary::{AuxiliaryConfig, Consistency, StateDecoder};
 pub use koopman::{
     Conditioning, ControlConfig, ControlForm, EigenvalueConfig, EigenvalueForm, KoopmanConfig, Mu, Omega,
     PlanConditioning, RemainderConfig, StepSize, Training,
@@ -50,6 +52,8 @@ pub struct ModelConfig {
     pub hidden_dim: usize,
     /// Whether the model predicts terminations.
     pub continuation: Continuation,
+    /// Whether observations are read back from latents.
+    pub state_decoder: StateDecoder,
     /// What networks of the second recipe have of their own.
     pub v2: ModelV2Config,
     /// Settings of the Koopman dynamics.
@@ -82,6 +86,10 @@ pub struct LearnerConfig {
     pub rho: f64,
     /// Weight of the consistency loss.
     pub consistency_coef: f64,
+    /// What that loss is measured in.
+    pub consistency: Consistency,
+    /// Further losses.
+    pub auxiliary: AuxiliaryConfig,
     /// Weight of the reward loss.
     pub reward_coef: f64,
     /// Weight of the value loss.
@@ -150,6 +158,7 @@ pub(crate) mod tests {
                 encoder_hidden: vec![32],
                 hidden_dim: 32,
                 continuation: Continuation::Off,
+                state_decoder: StateDecoder::None,
                 v2: ModelV2Config {
                     critics: 3,
                     critic_dropout: 0.01,
@@ -218,6 +227,8 @@ pub(crate) mod tests {
                 episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
                 rho: 0.5,
                 consistency_coef: 2.0,
+                consistency: Consistency::Absolute,
+                auxiliary: AuxiliaryConfig::default(),
                 reward_coef: 0.5,
                 value_coef: 0.1,
                 continuation_coef: 1.0,

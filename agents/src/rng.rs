@@ -88,9 +88,12 @@ impl Stream {
     pub fn dropout(&mut self, n: usize, rate: f64) -> Vec<f32> {
         assert!((0.0..1.0).contains(&rate), "a dropout rate lies in [0, 1), not at {rate}");
         let mut keep = vec![(1.0 / (1.0 - rate)) as f32; n];
+        if rate == 0.0 {
+            return keep;
+        }
         let per_gap = (1.0 - rate).ln();
         let mut at = 0;
-        while rate > 0.0 {
+        loop {
             // ln of (0, 1]: a gap of k has probability rate·(1 − rate)^k
             at += ((1.0 - self.unit()).ln() / per_gap) as usize;
             match keep.get_mut(at) {

@@ -48,6 +48,7 @@ fn config(form: EigenvalueForm) -> ModelConfig {
         encoder_hidden: vec![],
         hidden_dim: 1,
         continuation: Continuation::Off,
+        state_decoder: StateDecoder::None,
         v2: ModelV2Config {
             critics: 3,
             critic_dropout: 0.01,

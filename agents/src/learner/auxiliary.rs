@@ -1,6 +1,7 @@
-//! Terms against a latent that collapses to what is easy to predict; all of weight 0 unless asked for.
+//! Losses against a latent that collapses to what is easy to predict; all of weight 0 unless asked for.
 
-use crate::config::{AuxiliaryConfig, Consistency};
+use super::update::{Learner, with_start};
+use crate::config::Consistency;
 use burn::prelude::*;
 
 /// Added to what a consistency error is divided by.
@@ -10,7 +11,7 @@ const VARIANCE_EPSILON: f32 = 1e-4;
 
 /// Variance and covariance terms of VICReg (Bardes et al. 2022, arXiv 2105.04906, eq. 1–4) for latents `z [B, D]`:
 /// mean_d max(0, 1 − √(Var z_d + ε)) and Σ_{i≠j} C_ij² / D.
-pub fn spread(z: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
+fn spread(z: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
     let [batch, latent] = z.dims();
     let centred = z.clone() - z.mean_dim(0);
     let covariance = centred.clone().transpose().matmul(centred.clone()) / (batch as f64 - 1.0);
@@ -20,48 +21,63 @@ pub fn spread(z: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
     (narrow, off_diagonal / latent as f64)
 }
 
-/// Weights `[1, H]` of the consistency error of every step, without gradient: 1, or one over how far the targets have
-/// moved from the first latents on average, so that no latent is rewarded for standing still.
+/// Weights `[1, H]` of the consistency error of every step, without gradient: one over how far the targets have moved from
+/// the first latents on average, so that no latent is rewarded for standing still.
 ///
 /// # Shapes
 /// - `first`: `[B, D]`, `targets`: `[B, H, D]`
-pub fn consistency_weights(kind: Consistency, first: Tensor<2>, targets: Tensor<3>) -> Tensor<2> {
+fn relative_weights(first: Tensor<2>, targets: Tensor<3>) -> Tensor<2> {
     let [batch, horizon, latent] = targets.dims();
-    match kind {
-        Consistency::Absolute => Tensor::ones([1, horizon], &targets.device()),
-        Consistency::Relative => {
-            let moved = (targets - first.unsqueeze_dim(1)).detach().square();
-            let moved = moved.sum_dim(0).sum_dim(2).reshape([1, horizon]) / (batch * latent) as f64;
-            (moved + SMALLEST_CHANGE).recip()
+    let moved = (targets - first.unsqueeze_dim(1)).detach().square();
+    let moved = moved.sum_dim(0).sum_dim(2).reshape([1, horizon]) / (batch * latent) as f64;
+    (moved + SMALLEST_CHANGE).recip()
+}
+
+impl Learner {
+    /// The weighted sum of the further losses; a zero if all weigh nothing: `[1]`.
+    ///
+    /// # Shapes
+    /// - `latents`: ẑ_0 … ẑ_H `[B, H + 1, D]` with gradients; `observations`: `[B, H + 1, O]`; `mask`: `[B, H]`
+    pub(super) fn auxiliary_loss(
+        &self,
+        latents: Tensor<3>,
+        observations: Tensor<3>,
+        mask: Tensor<2>,
+    ) -> Tensor<1> {
+        let config = &self.config.auxiliary;
+        let [b, steps, latent] = latents.dims();
+        let mut sum = Tensor::zeros([1], &latents.device());
+        if config.variance_coef > 0.0 || config.covariance_coef > 0.0 {
+            let (variance, covariance) = spread(latents.clone().narrow(1, 0, 1).reshape([b, latent]));
+            sum = sum + variance * config.variance_coef + covariance * config.covariance_coef;
+        }
+        if let Some(decoded) = self.world.decode(latents.reshape([b * steps, latent])) {
+            let observed = Tensor::from_inner(observations.reshape([b * steps, self.observation_dim]));
+            let mask = Tensor::from_inner(with_start(mask));
+            let error = (decoded - observed).square().mean_dim(1).reshape([b, steps]);
+            sum = sum + (error * mask.clone()).sum() / mask.sum() * config.state_coef;
+        }
+        sum
+    }
+
+    /// Scales predicted and target latents so that their squared difference is the error that is asked for.
+    pub(super) fn measure(&self, latents: &Tensor<3>, predicted: &mut Tensor<3>, target: &mut Tensor<3>) {
+        if self.config.consistency == Consistency::Relative {
+            let [b, _, latent] = latents.dims();
+            let first = latents.clone().narrow(1, 0, 1).reshape([b, latent]);
+            let scale = relative_weights(first, target.clone()).sqrt().unsqueeze_dim::<3>(2);
+            *predicted = predicted.clone() * scale.clone();
+            *target = target.clone() * scale;
         }
     }
 }
 
-/// The sum of the terms of z_0 and, if there is a decoder, of what it says the observations were; `None` if all weigh
-/// nothing.
-///
-/// # Shapes
-/// - `first`: `[B, D]`; `decoded` and `observed`: `[B, H + 1, O]`, with `mask [B, H + 1]`
-pub fn penalty(
-    config: &AuxiliaryConfig,
-    first: Tensor<2>,
-    decoded: Option<(Tensor<3>, Tensor<3>, Tensor<2>)>,
-) -> Option<Tensor<1>> {
-    let mut terms = Vec::new();
-    if config.variance_coef > 0.0 || config.covariance_coef > 0.0 {
-        let (variance, covariance) = spread(first);
-        terms.push(variance * config.variance_coef + covariance * config.covariance_coef);
-    }
-    if let Some((decoded, observed, mask)) = decoded {
-        let error = (decoded - observed).square().mean_dim(2).squeeze_dim::<2>(2);
-        terms.push((error * mask.clone()).sum() / mask.sum() * config.state_coef);
-    }
-    terms.into_iter().reduce(|sum, term| sum + term)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{OBSERVATION, batches, learner};
     use super::*;
+    use crate::config::{AgentConfig, DynamicsKind, StateDecoder, tests::tiny};
+    use crate::rng::Stream;
     use crate::test_support::{central_differences, max_difference, normal, value_and_gradients, values};
 
     fn rows<const N: usize>(x: [[f32; N]; 4]) -> Tensor<2> {
@@ -99,11 +115,42 @@ mod tests {
         let error = |scale: f64| {
             let (z0, z) = (first.clone() * scale, targets.clone() * scale);
             let predicted = z.clone() * 1.1;
-            let weights = consistency_weights(Consistency::Relative, z0, z.clone());
+            let weights = relative_weights(z0, z.clone());
             values(((predicted - z).square().mean_dim(2).squeeze_dim::<2>(2) * weights).mean())[0]
         };
         assert!((error(1.0) / error(30.0) - 1.0).abs() < 1e-3);
-        let ones = consistency_weights(Consistency::Absolute, first, targets);
-        assert_eq!(values(ones), [1.0; 4]);
+    }
+
+    /// With each of the terms: what it is to improve improves, compared with the same updates without it.
+    #[test]
+    fn every_term_does_its_work() {
+        type Edit = fn(&mut AgentConfig);
+        let after = |edit: Edit| {
+            let mut config = tiny(DynamicsKind::Koopman);
+            config.model.state_decoder = StateDecoder::Linear;
+            edit(&mut config);
+            let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
+            let batches = batches(&config, 150);
+            batches.iter().for_each(|batch| drop(learner.update(batch, &mut noise)));
+            let batch = &batches[0];
+            let rows = batch.size * (batch.horizon + 1);
+            let observed = TensorData::new(batch.observations.clone(), [rows, OBSERVATION]);
+            let observed = Tensor::<2>::from_data(observed, &crate::device::cpu());
+            let world = learner.online().world();
+            let z = world.encode(observed.clone());
+            let (variance, covariance) = spread(z.clone());
+            let error = (world.decode(z).unwrap() - observed).square().mean();
+            [variance, covariance, error].map(|x| values(x)[0])
+        };
+        let without = after(|_| {});
+        let edits: [Edit; 3] = [
+            |c| c.learner.auxiliary.variance_coef = 5.0,
+            |c| c.learner.auxiliary.covariance_coef = 5.0,
+            |c| c.learner.auxiliary.state_coef = 5.0,
+        ];
+        for (term, edit) in edits.into_iter().enumerate() {
+            let with = after(edit);
+            assert!(with[term] < 0.5 * without[term], "{term}: {with:?} {without:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The learner of either recipe: losses, TD targets, optimiser, slow targets.
 
 mod adam;
+mod auxiliary;
 mod data;
 pub mod losses;
 pub mod losses_v2;

@@ -9,10 +9,10 @@ use crate::rng::Stream;
 use crate::test_support::{max_difference, normal};
 use std::collections::BTreeMap;
 
-const OBSERVATION: usize = 4;
+pub(super) const OBSERVATION: usize = 4;
 const ACTION: usize = 2;
 
-fn learner(config: &AgentConfig) -> Learner {
+pub(super) fn learner(config: &AgentConfig) -> Learner {
     Learner::new(config, OBSERVATION, ACTION, &mut Stream::new(1, "init"), &crate::device::cpu())
 }
 
@@ -34,7 +34,7 @@ fn replay(config: &AgentConfig) -> Replay {
     replay
 }
 
-fn batches(config: &AgentConfig, n: usize) -> Vec<Batch> {
+pub(super) fn batches(config: &AgentConfig, n: usize) -> Vec<Batch> {
     let (replay, mut stream) = (replay(config), Stream::new(3, "replay"));
     let draw = |_| {
         let mut batch = Batch::default();

@@ -150,10 +150,12 @@ impl Learner {
     fn update_v1(&mut self, data: Data, noise: &mut Stream) -> Update {
         let Data { observations, actions, rewards, terminated, mask, importance } = data;
         let [b, h] = rewards.dims();
-        let target = self.targets(observations.clone(), rewards, terminated.clone(), noise);
-        let first = observations.narrow(1, 0, 1).reshape([b, self.observation_dim]);
-        let (latents, prediction) = self.predict(Tensor::from_inner(first), Tensor::from_inner(actions));
+        let mut target = self.targets(observations.clone(), rewards, terminated.clone(), noise);
+        let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
+        let (latents, mut prediction) = self.predict(Tensor::from_inner(first), Tensor::from_inner(actions));
         let continuation = self.continuation_losses(prediction.latents.clone(), terminated, mask.clone());
+        let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
+        self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = step_weights(mask.clone(), self.config.rho);
         let l = sequence_losses(prediction, target, Tensor::from_inner(weights));
         let c = &self.config;
@@ -161,14 +163,14 @@ impl Learner {
             + l.reward.clone() * c.reward_coef
             + l.value.clone() * c.value_coef
             + continuation.clone() * c.continuation_coef;
-        let total = (per_sequence * Tensor::from_inner(importance)).mean();
+        let total = (per_sequence * Tensor::from_inner(importance)).mean() + penalty;
         // the loss is a sum over H steps: its gradient is scaled by 1/H
         let gradients = (total.clone() / h as f64).backward();
         let gradients = GradientsParams::from_grads(gradients, &self.world);
         let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
         self.world = world;
 
-        let policy = self.update_policy(latents, mask, noise);
+        let policy = self.update_policy(latents.inner(), mask, noise);
         self.online = Snapshot::new(self.world.valid());
         self.follow();
         let mean = |x: Tensor<1>| x.inner().mean();
@@ -227,7 +229,7 @@ impl Learner {
     }
 
     /// All predictions from the first observations and the actions taken, heads in one pass over `[B·H]` rows. Also
-    /// returns ẑ_0 … ẑ_H without gradients, `[B, H + 1, D]`.
+    /// returns ẑ_0 … ẑ_H, `[B, H + 1, D]`.
     fn predict(&self, first: Tensor<2>, actions: Tensor<3>) -> (Tensor<3>, Prediction) {
         let [b, h, a] = actions.dims();
         let z0 = self.world.encode(first);
@@ -237,7 +239,7 @@ impl Learner {
         let inputs = Tensor::cat(vec![all.clone().narrow(1, 0, h), actions], 2).reshape([b * h, latent + a]);
         let rewards = self.world.reward(inputs.clone()).reshape([b, h]);
         let values = [0, 1].map(|i: usize| self.world.critics[i].forward(inputs.clone()).reshape([b, h]));
-        (all.inner(), Prediction { latents, rewards, values })
+        (all, Prediction { latents, rewards, values })
     }
 
     /// The policy climbs the critics at ẑ_0 … ẑ_H, with ρ^t weights; the critics stay. Returns the loss.

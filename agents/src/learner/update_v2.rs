@@ -16,12 +16,14 @@ impl Learner {
     pub(super) fn update_v2(&mut self, data: Data, noise: &mut Stream) -> Update {
         let Data { observations, actions, rewards, terminated, mask, importance } = data;
         let [b, h] = rewards.dims();
-        let target = self.targets_v2(observations.clone(), rewards, terminated.clone(), noise);
-        let first = observations.narrow(1, 0, 1).reshape([b, self.observation_dim]);
-        let (latents, prediction) =
+        let mut target = self.targets_v2(observations.clone(), rewards, terminated.clone(), noise);
+        let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
+        let (latents, mut prediction) =
             self.predict_v2(Tensor::from_inner(first), Tensor::from_inner(actions), noise);
         let continuation =
             self.continuation_losses(prediction.latents.clone(), terminated, mask.clone()) / h as f64;
+        let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
+        self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = Tensor::from_inner(step_weights(mask.clone(), self.config.rho));
         let l = sequence_losses(prediction, target, weights, self.bins());
         let c = &self.config;
@@ -29,12 +31,12 @@ impl Learner {
             + l.reward.clone() * c.reward_coef
             + l.value.clone() * c.value_coef
             + continuation.clone() * c.continuation_coef;
-        let total = (per_sequence * Tensor::from_inner(importance)).mean();
+        let total = (per_sequence * Tensor::from_inner(importance)).mean() + penalty;
         let gradients = GradientsParams::from_grads(total.clone().backward(), &self.world);
         let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
         self.world = world;
 
-        let policy = self.update_policy_v2(latents, mask, noise);
+        let policy = self.update_policy_v2(latents.inner(), mask, noise);
         self.online = Snapshot::new(self.world.valid());
         self.follow();
         let mean = |x: Tensor<1>| x.inner().mean();
@@ -70,7 +72,7 @@ impl Learner {
     }
 
     /// All predictions from the first observations and the actions taken, heads in one pass over `[B·H]` rows. Also
-    /// returns ẑ_0 … ẑ_H without gradients, `[B, H + 1, D]`.
+    /// returns ẑ_0 … ẑ_H, `[B, H + 1, D]`.
     fn predict_v2(
         &self,
         first: Tensor<2>,
@@ -93,7 +95,7 @@ impl Learner {
             critic.forward_dropping(inputs.clone(), Tensor::from_inner(Tensor::from_data(keep, &self.device)))
         });
         let values = values.collect();
-        (all.inner(), Prediction { latents, rewards, values })
+        (all, Prediction { latents, rewards, values })
     }
 
     /// The policy climbs the mean of two critics, in units of their running scale, and its entropy at ẑ_0 … ẑ_H, with ρ^t

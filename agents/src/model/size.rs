@@ -31,7 +31,8 @@ impl Parameters {
             + head(&sizes.reward)
             + config.critics() * Critic::count(sizes.critic, hidden)
             + head(&sizes.policy)
-            + sizes.continuation.map_or(0, |sizes| head(&sizes));
+            + sizes.continuation.map_or(0, |sizes| head(&sizes))
+            + sizes.decoder.map_or(0, |sizes| head(&sizes));
         Self { dynamics, total }
     }
 }

@@ -6,7 +6,7 @@ use super::init::Init;
 use super::latent::Bound;
 use super::mlp::{Critic, Hidden, Last, Mlp};
 use super::policy::{self, Drawn};
-use crate::config::{Continuation, ModelConfig, Recipe};
+use crate::config::{Continuation, ModelConfig, Recipe, StateDecoder};
 use crate::inference::{Network, Packed};
 use crate::ops::Activation;
 use crate::rng::Stream;
@@ -25,6 +25,8 @@ pub struct World {
     pub policy: Mlp,
     /// Whether an episode goes on, where it may end.
     continuation: Option<Mlp>,
+    /// What the observation was.
+    decoder: Option<Mlp>,
     #[module(skip)]
     bound: Bound,
     #[module(skip)]
@@ -52,6 +54,7 @@ pub(super) struct Sizes {
     pub critic: [usize; 3],
     pub policy: [usize; 4],
     pub continuation: Option<[usize; 4]>,
+    pub decoder: Option<[usize; 2]>,
 }
 
 impl Sizes {
@@ -69,6 +72,7 @@ impl Sizes {
             critic: [latent + actions, hidden, outputs],
             policy: [latent, hidden, hidden, policy],
             continuation: (config.continuation == Continuation::On).then_some([latent, hidden, hidden, 1]),
+            decoder: (config.state_decoder == StateDecoder::Linear).then_some([latent, observations]),
         }
     }
 }
@@ -96,17 +100,25 @@ impl World {
         let continuation = sizes
             .continuation
             .map(|sizes| Mlp::build(&sizes, hidden, Last::Linear(Init::Zero), stream, device));
+        let decoder = sizes
+            .decoder
+            .map(|sizes| Mlp::build(&sizes, hidden, Last::Linear(Init::Orthogonal), stream, device));
         let actor = match config.recipe {
             Recipe::V1 => Actor::Deterministic,
             Recipe::V2 => Actor::Gaussian { log_std_range: config.v2.log_std_range },
         };
         let codec = Codec::of(config);
-        Self { encoder, dynamics, reward, critics, policy, continuation, bound, codec, actor }
+        Self { encoder, dynamics, reward, critics, policy, continuation, decoder, bound, codec, actor }
     }
 
     /// `[R, O]` → `[R, D]`.
     pub fn encode(&self, observations: Tensor<2>) -> Tensor<2> {
         self.bound.apply(self.encoder.forward(observations))
+    }
+
+    /// What the observation was at `z [R, D]`: `[R, O]`; `None` without a decoder.
+    pub fn decode(&self, z: Tensor<2>) -> Option<Tensor<2>> {
+        self.decoder.as_ref().map(|net| net.forward(z))
     }
 
     /// How outputs of the reward and of critics are numbers.

@@ -133,6 +133,7 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
             encoder_hidden: vec![32],
             hidden_dim: 48,
             continuation: Continuation::Off,
+            state_decoder: StateDecoder::None,
             v2: ModelV2Config {
                 critics: 3,
                 critic_dropout: 0.01,
@@ -176,6 +177,8 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
             episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
             rho: 0.5,
             consistency_coef: 2.0,
+            consistency: Consistency::Absolute,
+            auxiliary: AuxiliaryConfig::default(),
             reward_coef: 0.5,
             value_coef: 0.1,
             continuation_coef: 1.0,
