@@ -231,30 +231,29 @@ fn ending_replay(config: &AgentConfig) -> Replay {
 /// Terminations are learned, and sequences that lead there are worth less than those that do not.
 #[test]
 fn a_model_that_predicts_terminations_avoids_them() {
-    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
-        for mut config in tiny_of_both(dynamics) {
-            config.model.continuation = Continuation::On;
-            config.learner.learning_rate = 3e-3;
-            let replay = ending_replay(&config);
-            let (mut learner, mut stream, mut batch) =
-                (learner(&config), Stream::new(5, "s"), Batch::default());
-            let mut losses = Vec::new();
-            for _ in 0..1500 {
-                replay.sample(config.learner.batch_size, &mut stream, &mut batch);
-                losses.push(learner.update(&batch, &mut stream).losses.continuation);
-            }
-            assert!(losses[1499] < 0.3 * losses[0], "{} {}", losses[0], losses[1499]);
-            let world = learner.online().world();
-            let z = world.encode(tensor(&[0.7, 0.0, 0.0, 0.0]));
-            // a = (1, ·) adds 0.2 a step, a = (−1, ·) nothing
-            let actions = [1.0, -1.0].map(|a| burn::Tensor::<4>::full([1, 1, 4, ACTION], a, &z.device()));
-            let tail = Tail { noise: normal::<3>([1, 2, ACTION], 7) * 0.0, picks: vec![Pick::SMALLER] };
-            let actions = burn::Tensor::cat(actions.to_vec(), 1);
-            let scores = crate::test_support::values(world.score(z, actions, tail, None, 0.9));
-            let name = (config.model.recipe, dynamics);
-            assert!(scores[0] < 3.0, "two steps and it is over, or three: {scores:?} {name:?}");
-            assert!(scores[1] > scores[0] + 1.0, "it need not be: {scores:?} {name:?}");
+    let [first, _] = tiny_of_both(DynamicsKind::Mlp);
+    let [_, second] = tiny_of_both(DynamicsKind::Koopman);
+    for mut config in [first, second] {
+        config.model.continuation = Continuation::On;
+        config.learner.learning_rate = 3e-3;
+        let replay = ending_replay(&config);
+        let (mut learner, mut stream, mut batch) = (learner(&config), Stream::new(5, "s"), Batch::default());
+        for _ in 0..1500 {
+            replay.sample(config.learner.batch_size, &mut stream, &mut batch);
+            learner.update(&batch, &mut stream);
         }
+        let loss = learner.update(&batch, &mut stream).losses.continuation;
+        assert!(loss < 0.5 * std::f64::consts::LN_2, "no better than a coin: {loss}");
+        let world = learner.online().world();
+        let z = world.encode(tensor(&[0.7, 0.0, 0.0, 0.0]));
+        // a = (1, ·) adds 0.2 a step, a = (−1, ·) nothing
+        let actions = [1.0, -1.0].map(|a| burn::Tensor::<4>::full([1, 1, 4, ACTION], a, &z.device()));
+        let tail = Tail { noise: normal::<3>([1, 2, ACTION], 7) * 0.0, picks: vec![Pick::SMALLER] };
+        let actions = burn::Tensor::cat(actions.to_vec(), 1);
+        let scores = crate::test_support::values(world.score(z, actions, tail, None, 0.9));
+        let recipe = config.model.recipe;
+        assert!(scores[0] < 3.0, "two steps and it is over, or three: {scores:?} {recipe:?}");
+        assert!(scores[1] > scores[0] + 1.0, "it need not be: {scores:?} {recipe:?}");
     }
 }
 
