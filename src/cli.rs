@@ -12,6 +12,7 @@ Examples:
   td-koopman --env halfcheetah                       train the default Koopman agent; run it again to go on
   td-koopman --env cheetah-run --dynamics mlp        the same with TD-MPC's MLP dynamics
   td-koopman --env cheetah-run --preset paper        TD-MPC v1's published sizes
+  td-koopman --env cheetah-run --preset light2       TD-MPC2's recipe at sizes for one CPU core
   td-koopman --env walker-walk --set planner.num_samples=256 --set learner.rho=0.7
   td-koopman eval runs/halfcheetah-koopman-seed1     seeded episodes of a trained agent
   td-koopman envs                                    what there is to train on";
@@ -65,7 +66,7 @@ pub struct TrainArgs {
     /// Planner: mppi, mppi2, cem, icem, grad, random or policy (see configs/default.toml)
     #[arg(long)]
     pub planner: Option<String>,
-    /// Sizes and schedules
+    /// Recipe, sizes and schedules
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
     /// Planning horizons at which every evaluation is repeated, e.g. 1,3,5,10 (returns in model.csv)
@@ -146,13 +147,13 @@ Examples:
   td-koopman bench                                              the default preset, Koopman and MLP
   td-koopman bench --training-lengths 10,20,50,100              with the training-speed protocol of the paper
   td-koopman bench --dynamics koopman,gru,transformer,dssm --match-params koopman
-  td-koopman bench --preset small,light --horizons 5,20         two presets side by side
+  td-koopman bench --preset light,light2 --horizons 5,20        two recipes side by side
   td-koopman bench --preset paper --planners mppi,icem,grad --samples 512,2048 --json bench.json")]
 pub struct BenchArgs {
     /// Environment that gives the dimensions
     #[arg(long, default_value = "cheetah-run")]
     pub env: String,
-    /// Sizes, comma-separated
+    /// Recipes and sizes, comma-separated
     #[arg(long, value_enum, value_delimiter = ',', default_value = "small")]
     pub preset: Vec<Preset>,
     /// Dynamics, comma-separated: koopman, mlp, gru, transformer, dssm

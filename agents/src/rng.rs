@@ -91,16 +91,12 @@ impl Stream {
         if rate == 0.0 {
             return keep;
         }
-        let per_gap = (1.0 - rate).ln();
-        let mut at = 0;
-        loop {
-            // ln of (0, 1]: a gap of k has probability rate·(1 − rate)^k
-            at += ((1.0 - self.unit()).ln() / per_gap) as usize;
-            match keep.get_mut(at) {
-                Some(factor) => *factor = 0.0,
-                None => break,
-            }
-            at += 1;
+        // ln of (0, 1]: a gap of k has probability rate·(1 − rate)^k
+        let mut gap = || ((1.0 - self.unit()).ln() / (1.0 - rate).ln()) as usize;
+        let mut at = gap();
+        while let Some(factor) = keep.get_mut(at) {
+            *factor = 0.0;
+            at += 1 + gap();
         }
         keep
     }

@@ -184,9 +184,11 @@ impl RunConfig {
         leaves(&table).into_iter().collect()
     }
 
-    /// Reads a saved, complete configuration.
+    /// Reads a saved configuration, complete when it was saved.
     pub fn from_toml(text: &str, source: &str) -> Result<Self, ConfigError> {
-        resolve(&[Layer::parse(source, text)?])
+        // before there was this key nothing predicted terminations
+        let older = Layer::key(source, "model.continuation", "off");
+        resolve(&[older, Layer::parse(source, text)?])
     }
 
     /// Values that are of the right type but make no sense.
@@ -395,7 +397,7 @@ pub(crate) mod tests {
     /// The second recipe came later than the first runs.
     #[test]
     fn a_run_saved_before_there_were_two_recipes_still_loads() {
-        let config = with(&[]).unwrap();
+        let config = with(&["model.continuation=off"]).unwrap();
         let mut saved: toml::Table = config.to_toml().parse().unwrap();
         assert!(saved.remove("agent").is_some());
         for (section, keys) in [

@@ -34,7 +34,7 @@ pub struct CompareArgs {
     /// Seeds: 1..5 (1 to 5, both included) or 1,2,7
     #[arg(long, default_value = "1..5")]
     pub seeds: String,
-    /// Sizes and schedules
+    /// Recipe, sizes and schedules
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
     /// Environment steps to train each run for
