@@ -3,7 +3,7 @@
 usage:  VENV/bin/python scripts/replay_trace.py TRACE.csv --env NAME      (VENV as in record_reference.py)
 
 TRACE.csv is what `td-koopman eval --trace TRACE.csv` writes, one row per simulator step: episode, step, qpos_* and
-qvel_* (the start state, on step 0 of an episode only), obs_* (before the action), action_* (in the simulator's
+qvel_*, extra_* (the start state, on step 0 of an episode only), obs_* (before the action), action_* (in the simulator's
 units), reward, end (running, terminated or truncated). Prints, per episode, the largest difference between our
 reward and theirs; exits with status 1 where one is above 1e-6 or an episode ends differently.
 """
@@ -17,7 +17,7 @@ import tempfile
 
 import numpy as np
 
-from record_reference import GYMNASIUM, PENDULUM, make
+from originals import CLASSIC, GYMNASIUM, SUITE, make
 
 TOLERANCE = 1e-6
 
@@ -25,7 +25,7 @@ TOLERANCE = 1e-6
 def short_name(name):
     """The short name of an environment, from that or the official one, in any case."""
     name = name.lower().replace("dmc:", "").replace("dmc/", "")
-    officials = {official.lower(): short for short, official in {**GYMNASIUM, **PENDULUM}.items()}
+    officials = {official.lower(): short for short, official in {**GYMNASIUM, **SUITE, **CLASSIC}.items()}
     return officials.get(name, name)
 
 
@@ -37,7 +37,7 @@ def vector(row, prefix):
 
 def replay(env, rows):
     """Returns the largest reward difference and what is wrong with the ends, if anything."""
-    env.start(vector(rows[0], "qpos"), vector(rows[0], "qvel"))
+    env.start(*(vector(rows[0], part) for part in ("qpos", "qvel", "extra")))
     largest, complaint = 0.0, ""
     for row in rows:
         _, reward, end = env.step(vector(row, "action"))

@@ -1,7 +1,7 @@
 //! Episodes as CSV, so that anybody can replay them in Gymnasium or dm_control and get the same rewards.
 //!
 //! A row is an environment step (not a decision): `episode,step`, the simulator state the episode started from on step
-//! 0 (`qpos_…,qvel_…`, empty afterwards), the observation before the action, the action in the environment's own units,
+//! 0 (`qpos_…,qvel_…,extra_…`, empty afterwards), the observation before the action, the action in the environment's own units,
 //! the reward and how the step ended. `scripts/replay_trace.py` is the other half.
 
 use anyhow::{Context, Result};
@@ -53,12 +53,13 @@ impl Trace {
     pub fn write(&self, path: &Path, spec: &Spec) -> Result<()> {
         let cannot = || format!("cannot write the trace {}", path.display());
         let mut writer = csv::Writer::from_path(path).with_context(cannot)?;
-        let (qpos, qvel) = spec.state_dims.unwrap_or((0, 0));
+        let state = spec.state_dims.unwrap_or_default();
         let numbered = |name: &'static str, n: usize| (0..n).map(move |i| format!("{name}_{i}"));
         let header = ["episode".to_owned(), "step".to_owned()]
             .into_iter()
-            .chain(numbered("qpos", qpos))
-            .chain(numbered("qvel", qvel))
+            .chain(numbered("qpos", state.qpos))
+            .chain(numbered("qvel", state.qvel))
+            .chain(numbered("extra", state.extra))
             .chain(numbered("obs", spec.observation_dim))
             .chain(numbered("action", spec.action_dim()))
             .chain(["reward".to_owned(), "end".to_owned()]);
@@ -67,8 +68,10 @@ impl Trace {
             // `{:?}` of a float is the shortest text that reads back as the same number
             let number = |x: &f64| format!("{x:?}");
             let state = match &row.state {
-                Some(state) => state.qpos.iter().chain(&state.qvel).map(number).collect(),
-                None => vec![String::new(); qpos + qvel],
+                Some(State { qpos, qvel, extra }) => {
+                    qpos.iter().chain(qvel).chain(extra).map(number).collect()
+                }
+                None => vec![String::new(); state.qpos + state.qvel + state.extra],
             };
             let cells = [row.episode.to_string(), row.step.to_string()]
                 .into_iter()
@@ -118,7 +121,8 @@ mod tests {
             let record = record.unwrap();
             let n = |i: usize| record[i].parse::<f64>().unwrap();
             if &record[1] == "0" {
-                env.set_state(&[n(2), n(3)], &[n(4), n(5)], &mut observation).unwrap();
+                let start = State { qpos: vec![n(2), n(3)], qvel: vec![n(4), n(5)], extra: vec![] };
+                env.set_state(&start, &mut observation).unwrap();
             } else {
                 assert_eq!(&record[2], "");
             }

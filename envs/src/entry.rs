@@ -1,7 +1,11 @@
 //! A line of the registry.
-use crate::{Env, Error, Source, Spec};
+use crate::{
+    Env, EnvOption, Error, OptionValue, Source, Spec, StateDims,
+    options::{Options, option},
+};
 
-/// A registered environment: what it is called and how long it lasts.
+/// A registered environment: what it is called, how long it lasts, what can be chosen.
+#[derive(Clone, Copy)]
 pub struct Entry {
     /// Short name.
     pub name: &'static str,
@@ -13,8 +17,12 @@ pub struct Entry {
     pub max_episode_steps: usize,
     /// Simulator steps per decision in the published TD-MPC experiments; 1 where there are none.
     pub action_repeat: usize,
-    pub(crate) build: fn(&Entry) -> Result<Box<dyn Env>, Error>,
+    pub(crate) options: &'static [EnvOption],
+    pub(crate) build: Build,
 }
+
+/// Makes the environment of a line.
+pub(crate) type Build = fn(&Entry, &Options) -> Result<Box<dyn Env>, Error>;
 
 /// A line of the table.
 pub(crate) const fn entry(
@@ -23,18 +31,44 @@ pub(crate) const fn entry(
     source: Source,
     max_episode_steps: usize,
     action_repeat: usize,
-    build: fn(&Entry) -> Result<Box<dyn Env>, Error>,
+    build: Build,
 ) -> Entry {
-    Entry { name, official, source, max_episode_steps, action_repeat, build }
+    Entry { name, official, source, max_episode_steps, action_repeat, options: &[], build }
 }
 
 impl Entry {
+    /// The same, with what can be chosen.
+    pub(crate) const fn with(self, options: &'static [EnvOption]) -> Self {
+        Self { options, ..self }
+    }
+
+    /// What can be chosen: the length of an episode, then what the task offers.
+    pub fn options(&self) -> Vec<EnvOption> {
+        let length = option(
+            "max_episode_steps",
+            OptionValue::Count(self.max_episode_steps),
+            "length of an episode in simulator steps",
+        );
+        [&[length], self.options].concat()
+    }
+
+    /// Makes the environment, without its time limit.
+    pub(crate) fn build(&self, given: &[(String, OptionValue)]) -> Result<Box<dyn Env>, Error> {
+        let options = self.resolve(given)?;
+        (self.build)(&Entry { max_episode_steps: options.count("max_episode_steps"), ..*self }, &options)
+    }
+
+    /// All options of this environment, some as given.
+    pub(crate) fn resolve(&self, given: &[(String, OptionValue)]) -> Result<Options, Error> {
+        Options::resolve(self.name, &self.options(), given)
+    }
+
     /// The spec of this environment, completed with what its simulator says.
     pub(crate) fn spec(
         &self,
         observation_dim: usize,
         (action_low, action_high): (Vec<f64>, Vec<f64>),
-        state_dims: Option<(usize, usize)>,
+        state_dims: Option<StateDims>,
     ) -> Spec {
         Spec {
             name: self.name.into(),

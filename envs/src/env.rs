@@ -83,8 +83,8 @@ pub struct Spec {
     pub action_repeat: usize,
     /// Whether an episode can end before its time, with [`End::Terminated`].
     pub terminates: bool,
-    /// Sizes of `qpos` and `qvel`, where there is a [`State`].
-    pub state_dims: Option<(usize, usize)>,
+    /// Sizes of a [`State`], where there is one.
+    pub state_dims: Option<StateDims>,
 }
 
 impl Spec {
@@ -109,6 +109,27 @@ pub struct State {
     pub qpos: Vec<f64>,
     /// Generalised velocities.
     pub qvel: Vec<f64>,
+    /// What a start draws besides, mostly nothing: the place of a target that is part of the model, actuator
+    /// activations, the shape of the ground.
+    pub extra: Vec<f64>,
+}
+
+/// Sizes of a [`State`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateDims {
+    /// Generalised positions.
+    pub qpos: usize,
+    /// Generalised velocities.
+    pub qvel: usize,
+    /// What a start draws besides.
+    pub extra: usize,
+}
+
+impl State {
+    /// Its sizes.
+    pub fn dims(&self) -> StateDims {
+        StateDims { qpos: self.qpos.len(), qvel: self.qvel.len(), extra: self.extra.len() }
+    }
 }
 
 /// An environment: something to act in.
@@ -138,22 +159,16 @@ pub trait Env: Send {
     /// # Errors
     ///
     /// The environment has no state, or one of other sizes.
-    fn set_state(&mut self, _qpos: &[f64], _qvel: &[f64], _observation: &mut [f64]) -> Result<(), Error> {
+    fn set_state(&mut self, _state: &State, _observation: &mut [f64]) -> Result<(), Error> {
         Err(Error::NoState { env: self.spec().name.clone() })
     }
 }
 
 /// Refuses a state of the wrong size, with the sizes.
-pub(crate) fn check_state(spec: &Spec, qpos: &[f64], qvel: &[f64]) -> Result<(), Error> {
+pub(crate) fn check_state(spec: &Spec, state: &State) -> Result<(), Error> {
     match spec.state_dims {
-        Some(dims) if dims == (qpos.len(), qvel.len()) => Ok(()),
-        Some((expected_qpos, expected_qvel)) => Err(Error::StateSize {
-            env: spec.name.clone(),
-            expected_qpos,
-            expected_qvel,
-            qpos: qpos.len(),
-            qvel: qvel.len(),
-        }),
+        Some(dims) if dims == state.dims() => Ok(()),
+        Some(expected) => Err(Error::StateSize { env: spec.name.clone(), expected, given: state.dims() }),
         None => Err(Error::NoState { env: spec.name.clone() }),
     }
 }
@@ -180,7 +195,7 @@ mod tests {
     fn an_environment_without_a_state_says_so() {
         let mut env = Counter::new(3);
         assert_eq!(env.state(), None);
-        let error = env.set_state(&[0.0], &[], &mut [0.0]).unwrap_err();
+        let error = env.set_state(&State::default(), &mut [0.0]).unwrap_err();
         assert!(error.to_string().contains("`counter` cannot be put into a chosen state"), "{error}");
     }
 

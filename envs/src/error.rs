@@ -1,6 +1,8 @@
 //! What can go wrong with an environment, as sentences for a user.
 use std::path::PathBuf;
 
+use crate::{OptionValue, StateDims};
+
 /// An environment could not be made or put into a state.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,20 +67,46 @@ pub enum Error {
     },
     /// A state has the wrong number of entries.
     #[error(
-        "the environment `{env}` has a state of {expected_qpos} positions and {expected_qvel} velocities, but was \
-         given {qpos} and {qvel}"
+        "the environment `{env}` has a state of {} positions, {} velocities and {} further numbers, but was given \
+         {}, {} and {}",
+        .expected.qpos, .expected.qvel, .expected.extra, .given.qpos, .given.qvel, .given.extra
     )]
     StateSize {
         /// The environment.
         env: String,
-        /// Positions it has.
-        expected_qpos: usize,
-        /// Velocities it has.
-        expected_qvel: usize,
-        /// Positions given.
-        qpos: usize,
-        /// Velocities given.
-        qvel: usize,
+        /// The sizes it has.
+        expected: StateDims,
+        /// The sizes given.
+        given: StateDims,
+    },
+    /// A task has no option of that name.
+    #[error(
+        "the environment `{env}` has no option `{name}`; its options are {}; `td-koopman envs {env}` describes them",
+        .known.join(", ")
+    )]
+    UnknownOption {
+        /// The environment.
+        env: String,
+        /// The name given.
+        name: String,
+        /// The names it has.
+        known: Vec<&'static str>,
+    },
+    /// An option was given a value that it cannot take.
+    #[error(
+        "the option `{name}` of the environment `{env}` cannot be {value}: it is {expected}, {default} by default"
+    )]
+    OptionValue {
+        /// The environment.
+        env: String,
+        /// The option.
+        name: &'static str,
+        /// The value given.
+        value: OptionValue,
+        /// What it takes.
+        expected: &'static str,
+        /// What it is when nothing is given.
+        default: OptionValue,
     },
     /// The environment has no state that can be set.
     #[error("the environment `{env}` cannot be put into a chosen state; start it with a seed instead")]

@@ -25,10 +25,12 @@ mod env;
 mod error;
 mod gym;
 mod mujoco;
+mod options;
 mod random;
 pub mod registry;
 pub mod wrappers;
 
 pub use entry::Entry;
-pub use env::{End, Env, Source, Spec, State, Step};
+pub use env::{End, Env, Source, Spec, State, StateDims, Step};
 pub use error::Error;
+pub use options::{EnvOption, OptionValue};

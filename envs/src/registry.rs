@@ -2,32 +2,47 @@
 use Source::{Classic, DmControl, Gymnasium};
 
 use crate::{
-    Env, Error, Source,
+    Env, Error, OptionValue, Source,
     classic::{Linear, Pendulum},
     dmc::{self, Acrobot, Cartpole, Cheetah, Pace, Quadruped, Walker},
     entry::{Entry, entry},
-    gym::{self, HalfCheetah, Hopper, InvertedPendulum, Walker2d},
+    gym::{
+        self, Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, InvertedDoublePendulum, InvertedPendulum,
+        Pusher, Reacher, Swimmer, Task, Walker2d,
+    },
     wrappers::TimeLimit,
 };
+
+/// A Gymnasium task on MuJoCo.
+const fn v5<T: Task>(name: &'static str, official: &'static str, max_episode_steps: usize) -> Entry {
+    entry(name, official, Gymnasium, max_episode_steps, 1, gym::make::<T>).with(T::OPTIONS)
+}
 
 /// The action repeats of DMControl are those of TD-MPC (Hansen et al. 2022, arXiv:2203.04955): 4, but 8 for
 /// the cartpole and 2 for the walker.
 #[rustfmt::skip] // one line an environment
 const TABLE: &[Entry] = &[
-    entry("halfcheetah", "HalfCheetah-v5", Gymnasium, 1000, 1, |e| gym::make(e, HalfCheetah)),
-    entry("hopper", "Hopper-v5", Gymnasium, 1000, 1, |e| gym::make(e, Hopper)),
-    entry("walker2d", "Walker2d-v5", Gymnasium, 1000, 1, |e| gym::make(e, Walker2d)),
-    entry("inverted-pendulum", "InvertedPendulum-v5", Gymnasium, 1000, 1, |e| gym::make(e, InvertedPendulum)),
-    entry("cheetah-run", "dmc/cheetah-run", DmControl, 1000, 4, |e| dmc::make(e, Cheetah::load()?)),
-    entry("cartpole-swingup", "dmc/cartpole-swingup", DmControl, 1000, 8, |e| dmc::make(e, Cartpole::load()?)),
-    entry("acrobot-swingup", "dmc/acrobot-swingup", DmControl, 1000, 4, |e| dmc::make(e, Acrobot::load()?)),
-    entry("walker-stand", "dmc/walker-stand", DmControl, 1000, 2, |e| dmc::make(e, Walker::load(Pace::Stand)?)),
-    entry("walker-walk", "dmc/walker-walk", DmControl, 1000, 2, |e| dmc::make(e, Walker::load(Pace::Move(1.0))?)),
-    entry("walker-run", "dmc/walker-run", DmControl, 1000, 2, |e| dmc::make(e, Walker::load(Pace::Move(8.0))?)),
-    entry("quadruped-walk", "dmc/quadruped-walk", DmControl, 1000, 4, |e| dmc::make(e, Quadruped::load(0.5)?)),
-    entry("quadruped-run", "dmc/quadruped-run", DmControl, 1000, 4, |e| dmc::make(e, Quadruped::load(5.0)?)),
-    entry("pendulum", "Pendulum-v1", Classic, 200, 1, |e| Ok(Box::new(Pendulum::new(e)))),
-    entry("linear", "linear", Classic, 200, 1, |e| Ok(Box::new(Linear::new(e)))),
+    v5::<HalfCheetah>("halfcheetah", "HalfCheetah-v5", 1000),
+    v5::<Hopper>("hopper", "Hopper-v5", 1000),
+    v5::<Walker2d>("walker2d", "Walker2d-v5", 1000),
+    v5::<Ant>("ant", "Ant-v5", 1000),
+    v5::<Humanoid>("humanoid", "Humanoid-v5", 1000),
+    v5::<HumanoidStandup>("humanoid-standup", "HumanoidStandup-v5", 1000),
+    v5::<Swimmer>("swimmer", "Swimmer-v5", 1000),
+    v5::<Reacher>("reacher", "Reacher-v5", 50),
+    v5::<Pusher>("pusher", "Pusher-v5", 100),
+    v5::<InvertedPendulum>("inverted-pendulum", "InvertedPendulum-v5", 1000),
+    v5::<InvertedDoublePendulum>("inverted-double-pendulum", "InvertedDoublePendulum-v5", 1000),
+    entry("cheetah-run", "dmc/cheetah-run", DmControl, 1000, 4, |e, _| dmc::make(e, Cheetah::load()?)),
+    entry("cartpole-swingup", "dmc/cartpole-swingup", DmControl, 1000, 8, |e, _| dmc::make(e, Cartpole::load()?)),
+    entry("acrobot-swingup", "dmc/acrobot-swingup", DmControl, 1000, 4, |e, _| dmc::make(e, Acrobot::load()?)),
+    entry("walker-stand", "dmc/walker-stand", DmControl, 1000, 2, |e, _| dmc::make(e, Walker::load(Pace::Stand)?)),
+    entry("walker-walk", "dmc/walker-walk", DmControl, 1000, 2, |e, _| dmc::make(e, Walker::load(Pace::Move(1.0))?)),
+    entry("walker-run", "dmc/walker-run", DmControl, 1000, 2, |e, _| dmc::make(e, Walker::load(Pace::Move(8.0))?)),
+    entry("quadruped-walk", "dmc/quadruped-walk", DmControl, 1000, 4, |e, _| dmc::make(e, Quadruped::load(0.5)?)),
+    entry("quadruped-run", "dmc/quadruped-run", DmControl, 1000, 4, |e, _| dmc::make(e, Quadruped::load(5.0)?)),
+    entry("pendulum", "Pendulum-v1", Classic, 200, 1, |e, o| Ok(Box::new(Pendulum::new(e, o)))).with(Pendulum::OPTIONS),
+    entry("linear", "linear", Classic, 200, 1, |e, _| Ok(Box::new(Linear::new(e)))),
 ];
 
 /// All registered environments.
@@ -40,21 +55,46 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|entry| entry.name)
 }
 
-/// Makes the environment of that name, with its time limit. The short and the official name will do, in any
-/// case, and `dmc:cheetah-run` as well as `dmc/cheetah-run`.
+/// Makes the environment of that name, with its time limit and the default options. The short and the official
+/// name will do, in any case, with `_` for `-`, and `dmc:cheetah-run` as well as `dmc/cheetah-run`.
 ///
 /// # Errors
 ///
 /// The name is unknown; or MuJoCo or the model cannot be used.
 pub fn make(name: &str) -> Result<Box<dyn Env>, Error> {
-    let wanted = name.replace(':', "/");
-    let is_it =
-        |entry: &&Entry| [entry.name, entry.official].iter().any(|known| known.eq_ignore_ascii_case(&wanted));
-    let entry = TABLE
+    make_with(name, &[])
+}
+
+/// The same with some options as given, see [`Entry::options`].
+///
+/// # Errors
+///
+/// Also an option that the task does not have, and a value that it cannot take.
+pub fn make_with(name: &str, options: &[(String, OptionValue)]) -> Result<Box<dyn Env>, Error> {
+    Ok(Box::new(TimeLimit::new(find(name)?.build(options)?)))
+}
+
+/// Refuses what [`make_with`] would refuse of a name and of options, without making anything.
+///
+/// # Errors
+///
+/// An unknown name, an option that the task does not have, or a value that it cannot take.
+pub fn check(name: &str, options: &[(String, OptionValue)]) -> Result<(), Error> {
+    find(name)?.resolve(options).map(|_| ())
+}
+
+/// The line of that name.
+///
+/// # Errors
+///
+/// The name is unknown.
+pub fn find(name: &str) -> Result<&'static Entry, Error> {
+    let plain = |name: &str| name.to_lowercase().replace(':', "/").replace('_', "-");
+    let wanted = plain(name);
+    TABLE
         .iter()
-        .find(is_it)
-        .ok_or_else(|| Error::UnknownEnv { name: name.to_string(), nearest: nearest(&wanted) })?;
-    Ok(Box::new(TimeLimit::new((entry.build)(entry)?)))
+        .find(|entry| [entry.name, entry.official].iter().any(|known| plain(known) == wanted))
+        .ok_or_else(|| Error::UnknownEnv { name: name.to_string(), nearest: nearest(&wanted) })
 }
 
 /// The three short names that look most like `name`.
@@ -99,7 +139,7 @@ mod tests {
     #[test]
     fn a_wrong_name_suggests_the_right_one() {
         for (wrong, right) in
-            [("halfcheeta", "halfcheetah"), ("Walker2d-v4", "walker2d"), ("quadruped_walk", "quadruped-walk")]
+            [("halfcheeta", "halfcheetah"), ("Walker2d-v4", "walker2d"), ("quadruped_wlak", "quadruped-walk")]
         {
             let Err(Error::UnknownEnv { nearest, .. }) = make(wrong) else { panic!("{wrong} was found") };
             assert_eq!(nearest[0], right, "{nearest:?}");

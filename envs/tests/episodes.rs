@@ -2,7 +2,7 @@
 //! states.
 use std::{f64::consts::PI, thread};
 
-use td_koopman_envs::{End, Env, registry};
+use td_koopman_envs::{End, Env, State, registry};
 
 /// The observations and rewards of `steps` steps under fixed, varied actions.
 fn run(env: &mut dyn Env, first: Vec<f64>, steps: usize) -> Vec<f64> {
@@ -93,7 +93,7 @@ fn a_start_state_replays_the_episode_exactly() {
 
         let mut replayed = registry::make(name).unwrap();
         let mut first = vec![0.0; replayed.spec().observation_dim];
-        replayed.set_state(&start.qpos, &start.qvel, &mut first).unwrap();
+        replayed.set_state(&start, &mut first).unwrap();
         assert_eq!(run(&mut *replayed, first, 300), expected, "{name}");
     }
 }
@@ -101,12 +101,16 @@ fn a_start_state_replays_the_episode_exactly() {
 #[test]
 fn a_state_of_the_wrong_size_is_refused() {
     let mut env = registry::make("hopper").unwrap();
-    let error = env.set_state(&[0.0; 5], &[0.0; 6], &mut [0.0; 11]).unwrap_err().to_string();
-    assert!(
-        error.contains("`hopper` has a state of 6 positions and 6 velocities, but was given 5 and 6"),
-        "{error}"
-    );
+    let state = State { qpos: vec![0.0; 5], qvel: vec![0.0; 6], extra: vec![] };
+    let error = env.set_state(&state, &mut [0.0; 11]).unwrap_err().to_string();
+    let expected =
+        "`hopper` has a state of 6 positions, 6 velocities and 0 further numbers, but was given 5, 6 and 0";
+    assert!(error.contains(expected), "{error}");
 }
+
+/// Tasks that end an episode when something goes wrong.
+const CAN_TERMINATE: [&str; 6] =
+    ["hopper", "walker2d", "ant", "humanoid", "inverted-pendulum", "inverted-double-pendulum"];
 
 #[test]
 fn time_limits_truncate() {
@@ -118,7 +122,7 @@ fn time_limits_truncate() {
         let (steps, end) = ends.find(|(_, end)| end.is_over()).unwrap();
         match end {
             End::Terminated => {
-                assert!(["hopper", "walker2d", "inverted-pendulum"].contains(&entry.name));
+                assert!(CAN_TERMINATE.contains(&entry.name), "{}", entry.name);
                 assert!(env.spec().terminates, "{} says that it never terminates", entry.name);
             }
             _ => assert_eq!((steps, end), (entry.max_episode_steps, End::Truncated), "{}", entry.name),
@@ -132,7 +136,14 @@ fn sizes_are_those_of_the_originals() {
         ("halfcheetah", 17, 6),
         ("hopper", 11, 3),
         ("walker2d", 17, 6),
+        ("ant", 105, 8),
+        ("humanoid", 348, 17),
+        ("humanoid-standup", 348, 17),
+        ("swimmer", 8, 2),
+        ("reacher", 10, 2),
+        ("pusher", 23, 7),
         ("inverted-pendulum", 4, 1),
+        ("inverted-double-pendulum", 9, 1),
         ("cheetah-run", 17, 6),
         ("cartpole-swingup", 5, 1),
         ("acrobot-swingup", 6, 1),

@@ -1,6 +1,6 @@
 //! A linear system with a quadratic cost: what a linear model should find exactly.
 use crate::{
-    End, Env, Error, Spec, State, Step,
+    End, Env, Error, Spec, State, StateDims, Step,
     entry::Entry,
     env::{check_state, fill},
     random::Random,
@@ -39,7 +39,11 @@ pub(crate) struct Linear {
 impl Linear {
     /// The system, called as `entry` says.
     pub(crate) fn new(entry: &Entry) -> Self {
-        let spec = entry.spec(STATES, (vec![-1.0; ACTIONS], vec![1.0; ACTIONS]), Some((STATES, 0)));
+        let spec = entry.spec(
+            STATES,
+            (vec![-1.0; ACTIONS], vec![1.0; ACTIONS]),
+            Some(StateDims { qpos: STATES, qvel: 0, extra: 0 }),
+        );
         Self { spec, x: [0.0; STATES] }
     }
 }
@@ -67,12 +71,12 @@ impl Env for Linear {
 
     /// All of x is in `qpos`.
     fn state(&self) -> Option<State> {
-        Some(State { qpos: self.x.to_vec(), qvel: vec![] })
+        Some(State { qpos: self.x.to_vec(), ..State::default() })
     }
 
-    fn set_state(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) -> Result<(), Error> {
-        check_state(&self.spec, qpos, qvel)?;
-        self.x.copy_from_slice(qpos);
+    fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
+        check_state(&self.spec, state)?;
+        self.x.copy_from_slice(&state.qpos);
         fill(observation, self.x);
         Ok(())
     }
@@ -93,7 +97,7 @@ mod tests {
     #[test]
     fn a_step_is_the_matrices() {
         let (mut env, mut x) = (linear(), [0.0; 4]);
-        env.set_state(&[1.0, 2.0, 3.0, 4.0], &[], &mut x).unwrap();
+        env.set_state(&State { qpos: vec![1.0, 2.0, 3.0, 4.0], ..State::default() }, &mut x).unwrap();
         let step = env.step(&[0.5, -1.0], &mut x);
         let expected = [0.95 - 0.4 + 0.3, 0.2 + 1.9 + 0.4 + 0.1, 2.4 - 2.0, 1.5 + 3.2 - 0.2];
         assert!(x.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{x:?}");

@@ -2,16 +2,15 @@
 use std::f64::consts::{PI, TAU};
 
 use crate::{
-    End, Env, Error, Spec, State, Step,
+    End, Env, EnvOption, Error, OptionValue, Spec, State, StateDims, Step,
     entry::Entry,
     env::{check_state, fill},
+    options::{Options, option},
     random::Random,
 };
 
 /// Seconds per step.
 const TIMESTEP: f64 = 0.05;
-/// m/s²
-const GRAVITY: f64 = 10.0;
 /// kg
 const MASS: f64 = 1.0;
 /// m
@@ -25,6 +24,8 @@ const MAX_TORQUE: f64 = 2.0;
 /// of the state before the step, θ in [-π, π). Unlike Gymnasium's, the observation is not rounded to `f32`.
 pub(crate) struct Pendulum {
     spec: Spec,
+    /// m/s²
+    gravity: f64,
     /// θ in radians, not wrapped.
     angle: f64,
     /// θ̇ in rad/s.
@@ -32,10 +33,17 @@ pub(crate) struct Pendulum {
 }
 
 impl Pendulum {
+    pub(crate) const OPTIONS: &'static [EnvOption] =
+        &[option("g", OptionValue::Number(10.0), "acceleration of gravity in m/s²")];
+
     /// The pendulum, called as `entry` says.
-    pub(crate) fn new(entry: &Entry) -> Self {
-        let spec = entry.spec(3, (vec![-MAX_TORQUE], vec![MAX_TORQUE]), Some((1, 1)));
-        Self { spec, angle: 0.0, velocity: 0.0 }
+    pub(crate) fn new(entry: &Entry, options: &Options) -> Self {
+        let spec = entry.spec(
+            3,
+            (vec![-MAX_TORQUE], vec![MAX_TORQUE]),
+            Some(StateDims { qpos: 1, qvel: 1, extra: 0 }),
+        );
+        Self { spec, gravity: options.number("g"), angle: 0.0, velocity: 0.0 }
     }
 
     fn start(&mut self, angle: f64, velocity: f64, observation: &mut [f64]) {
@@ -65,7 +73,7 @@ impl Env for Pendulum {
         let wrapped = (self.angle + PI).rem_euclid(TAU) - PI;
         let cost = wrapped.powi(2) + 0.1 * self.velocity.powi(2) + 0.001 * torque.powi(2);
 
-        let gravity = 3.0 * GRAVITY / (2.0 * LENGTH) * self.angle.sin();
+        let gravity = 3.0 * self.gravity / (2.0 * LENGTH) * self.angle.sin();
         let acceleration = gravity + 3.0 / (MASS * LENGTH.powi(2)) * torque;
         self.velocity = (self.velocity + acceleration * TIMESTEP).clamp(-MAX_SPEED, MAX_SPEED);
         self.angle += self.velocity * TIMESTEP;
@@ -74,12 +82,12 @@ impl Env for Pendulum {
     }
 
     fn state(&self) -> Option<State> {
-        Some(State { qpos: vec![self.angle], qvel: vec![self.velocity] })
+        Some(State { qpos: vec![self.angle], qvel: vec![self.velocity], extra: vec![] })
     }
 
-    fn set_state(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) -> Result<(), Error> {
-        check_state(&self.spec, qpos, qvel)?;
-        self.start(qpos[0], qvel[0], observation);
+    fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
+        check_state(&self.spec, state)?;
+        self.start(state.qpos[0], state.qvel[0], observation);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use super::{
     Task, XZ, ZZ, load,
     tolerance::{Sigmoid, tolerance},
 };
-use crate::{Error, env::fill, mujoco::Physics, random::Random};
+use crate::{Error, mujoco::Physics, random::Random};
 
 pub(crate) struct Acrobot {
     upper_arm: usize,
@@ -31,19 +31,17 @@ impl Acrobot {
 }
 
 impl Task for Acrobot {
-    const OBSERVATION_DIM: usize = 6;
-
     /// Both angles anywhere, at rest.
     fn randomize(&self, physics: &mut Physics, random: &mut Random) {
         physics.edit(|qpos, _| qpos.fill_with(|| random.uniform(-PI, PI)));
     }
 
     /// Sines and cosines of both arms' angles to the vertical, then velocities.
-    fn observe(&self, physics: &Physics, observation: &mut [f64]) {
+    fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64> {
         let data = physics.data();
         let (upper, lower) = (data.xmat()[self.upper_arm], data.xmat()[self.lower_arm]);
         let orientations = [upper[XZ], lower[XZ], upper[ZZ], lower[ZZ]];
-        fill(observation, orientations.into_iter().chain(data.qvel().iter().copied()));
+        orientations.into_iter().chain(data.qvel().iter().copied())
     }
 
     /// Gaussian in the distance from the tip to the target's surface, with a margin of 1 m.

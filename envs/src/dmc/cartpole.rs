@@ -5,7 +5,7 @@ use super::{
     Task, XZ, ZZ, load,
     tolerance::{Sigmoid, tolerance},
 };
-use crate::{Error, env::fill, mujoco::Physics, random::Random};
+use crate::{Error, mujoco::Physics, random::Random};
 
 /// Standard deviation of the start state around hanging at rest, in metres, radians and their rates.
 const RESET_NOISE: f64 = 0.01;
@@ -23,8 +23,6 @@ impl Cartpole {
 }
 
 impl Task for Cartpole {
-    const OBSERVATION_DIM: usize = 5;
-
     /// The pole hangs.
     fn randomize(&self, physics: &mut Physics, random: &mut Random) {
         physics.edit(|qpos, qvel| {
@@ -35,13 +33,10 @@ impl Task for Cartpole {
     }
 
     /// Cart position, cosine and sine of the pole's angle to the vertical, then velocities.
-    fn observe(&self, physics: &Physics, observation: &mut [f64]) {
+    fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64> {
         let data = physics.data();
         let pole = data.xmat()[self.pole];
-        fill(
-            observation,
-            [data.qpos()[0], pole[ZZ], pole[XZ]].into_iter().chain(data.qvel().iter().copied()),
-        );
+        [data.qpos()[0], pole[ZZ], pole[XZ]].into_iter().chain(data.qvel().iter().copied())
     }
 
     /// Upright, times factors that slightly favour the centre, little force and a slow pole.

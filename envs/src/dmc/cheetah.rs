@@ -6,7 +6,7 @@ use super::{
     randomizers::randomize_limited_joints,
     tolerance::{Sigmoid, at_least},
 };
-use crate::{Error, env::fill, mujoco::Physics, random::Random};
+use crate::{Error, mujoco::Physics, random::Random};
 
 /// The speed of full reward, in m/s.
 const RUN_SPEED: f64 = 10.0;
@@ -26,8 +26,6 @@ impl Cheetah {
 }
 
 impl Task for Cheetah {
-    const OBSERVATION_DIM: usize = 17;
-
     /// Limited joints anywhere, then settled.
     fn randomize(&self, physics: &mut Physics, random: &mut Random) {
         randomize_limited_joints(physics, random);
@@ -35,8 +33,8 @@ impl Task for Cheetah {
     }
 
     /// All but the forward position.
-    fn observe(&self, physics: &Physics, observation: &mut [f64]) {
-        fill(observation, physics.data().qpos()[1..].iter().chain(physics.data().qvel()).copied());
+    fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64> {
+        physics.data().qpos()[1..].iter().chain(physics.data().qvel()).copied()
     }
 
     /// Linear in the forward speed of the centre of mass.

@@ -19,7 +19,7 @@ pub(crate) use walker::{Pace, Walker};
 use crate::{
     End, Env, Error, Spec, State, Step,
     entry::Entry,
-    env::check_state,
+    env::{check_state, fill},
     mujoco::{Convention, Physics, load_model},
     random::Random,
 };
@@ -31,22 +31,30 @@ const ZZ: usize = 8;
 
 /// What a suite task adds to its simulation.
 pub(crate) trait Task: Send + 'static {
-    /// Entries of an observation.
-    const OBSERVATION_DIM: usize;
-
     /// Puts a cleared simulation into a random start state. The environment then starts from it.
     fn randomize(&self, physics: &mut Physics, random: &mut Random);
 
-    /// Writes the observation.
-    fn observe(&self, physics: &Physics, observation: &mut [f64]);
+    /// What a start draws besides positions and velocities, see [`State::extra`].
+    fn extra(&self, _physics: &Physics) -> Vec<f64> {
+        vec![]
+    }
+
+    /// Puts that into a cleared simulation.
+    fn set_extra(&self, _physics: &mut Physics, _extra: &[f64]) {}
+
+    /// The entries of the observation.
+    fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64>;
 
     /// Judges the state after a control step.
     fn reward(&self, physics: &Physics) -> f64;
 }
 
 /// Makes an environment of a task and its simulation.
-pub(crate) fn make<T: Task>(entry: &Entry, (physics, task): (Physics, T)) -> Result<Box<dyn Env>, Error> {
-    let spec = entry.spec(T::OBSERVATION_DIM, physics.action_range(), Some(physics.state_dims()));
+pub(crate) fn make<T: Task>(entry: &Entry, (mut physics, task): (Physics, T)) -> Result<Box<dyn Env>, Error> {
+    physics.clear();
+    let observation_dim = task.observe(&physics).count();
+    let extra = task.extra(&physics).len();
+    let spec = entry.spec(observation_dim, physics.action_range(), Some(physics.state_dims(extra)));
     Ok(Box::new(SuiteEnv { spec, physics, task }))
 }
 
@@ -61,6 +69,29 @@ struct SuiteEnv<T> {
     task: T,
 }
 
+impl<T: Task> SuiteEnv<T> {
+    fn present_state(&self) -> State {
+        let data = self.physics.data();
+        let extra = self.task.extra(&self.physics);
+        State { qpos: data.qpos().to_vec(), qvel: data.qvel().to_vec(), extra }
+    }
+
+    fn start(&mut self, state: &State, observation: &mut [f64]) {
+        self.physics.clear();
+        self.physics.edit(|qpos, qvel| {
+            qpos.copy_from_slice(&state.qpos);
+            qvel.copy_from_slice(&state.qvel);
+        });
+        self.task.set_extra(&mut self.physics, &state.extra);
+        self.physics.derive();
+        self.observe(observation);
+    }
+
+    fn observe(&self, observation: &mut [f64]) {
+        fill(observation, self.task.observe(&self.physics));
+    }
+}
+
 impl<T: Task> Env for SuiteEnv<T> {
     fn spec(&self) -> &Spec {
         &self.spec
@@ -69,24 +100,23 @@ impl<T: Task> Env for SuiteEnv<T> {
     fn reset(&mut self, seed: u64, observation: &mut [f64]) {
         self.physics.clear();
         self.task.randomize(&mut self.physics, &mut Random::from_seed(seed));
-        self.physics.start_here();
-        self.task.observe(&self.physics, observation);
+        let start = self.present_state();
+        self.start(&start, observation);
     }
 
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
         self.physics.step(action);
-        self.task.observe(&self.physics, observation);
+        self.observe(observation);
         Step { reward: self.task.reward(&self.physics), end: End::Running }
     }
 
     fn state(&self) -> Option<State> {
-        Some(self.physics.state())
+        Some(self.present_state())
     }
 
-    fn set_state(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) -> Result<(), Error> {
-        check_state(&self.spec, qpos, qvel)?;
-        self.physics.start_from(qpos, qvel);
-        self.task.observe(&self.physics, observation);
+    fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
+        check_state(&self.spec, state)?;
+        self.start(state, observation);
         Ok(())
     }
 }

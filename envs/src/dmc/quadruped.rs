@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     Error,
-    env::fill,
     mujoco::{Convention, Physics, load_spec, model_error},
     random::Random,
 };
@@ -100,8 +99,6 @@ fn missing(kind: &'static str, name: &str) -> Error {
 }
 
 impl Task for Quadruped {
-    const OBSERVATION_DIM: usize = 78;
-
     /// Any orientation, legs straight, as low as it touches nothing.
     fn randomize(&self, physics: &mut Physics, random: &mut Random) {
         let quaternion: [f64; 4] = std::array::from_fn(|_| random.normal());
@@ -120,7 +117,7 @@ impl Task for Quadruped {
 
     /// Leg joints, actuator activations, velocity in the body's frame, uprightness, inertial sensors, and the
     /// toes' forces and torques on a logarithmic scale.
-    fn observe(&self, physics: &Physics, observation: &mut [f64]) {
+    fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64> {
         let data = physics.data();
         let (qpos, qvel, sensors) = (data.qpos(), data.qvel(), data.sensordata());
         let positions = self.hinges.iter().map(|&(place, _)| qpos[place]);
@@ -130,7 +127,7 @@ impl Task for Quadruped {
         let imu = self.imu.iter().map(|&reading| sensors[reading]);
         let force_torque = self.force_torque.iter().map(|&reading| sensors[reading].asinh());
         let upright = data.xmat()[self.torso][ZZ];
-        fill(observation, egocentric.chain(torso_velocity).chain([upright]).chain(imu).chain(force_torque));
+        egocentric.chain(torso_velocity).chain([upright]).chain(imu).chain(force_torque)
     }
 
     /// Upright, linear from upside down, times moving along the body's own x axis.

@@ -6,7 +6,7 @@ use super::{
     randomizers::{randomize_limited_joints, randomize_unlimited_hinges},
     tolerance::{Sigmoid, at_least},
 };
-use crate::{Error, env::fill, mujoco::Physics, random::Random};
+use crate::{Error, mujoco::Physics, random::Random};
 
 /// 0.025 s of control in steps of 0.0025 s.
 const SUBSTEPS: usize = 10;
@@ -35,8 +35,6 @@ impl Walker {
 }
 
 impl Task for Walker {
-    const OBSERVATION_DIM: usize = 24;
-
     /// Any pose, also head down or partly below the floor.
     fn randomize(&self, physics: &mut Physics, random: &mut Random) {
         randomize_limited_joints(physics, random);
@@ -44,11 +42,11 @@ impl Task for Walker {
     }
 
     /// Orientation of every body but the world in the plane, height of the torso, velocities.
-    fn observe(&self, physics: &Physics, observation: &mut [f64]) {
+    fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64> {
         let data = physics.data();
         let orientations = data.xmat()[1..].iter().flat_map(|matrix| [matrix[XX], matrix[XZ]]);
         let height = data.xpos()[self.torso][2];
-        fill(observation, orientations.chain([height]).chain(data.qvel().iter().copied()));
+        orientations.chain([height]).chain(data.qvel().iter().copied())
     }
 
     /// Standing (three quarters height, one quarter upright), times moving.

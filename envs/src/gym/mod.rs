@@ -1,37 +1,58 @@
-//! Gymnasium 1.4 MuJoCo v5 tasks, a file per family: observation, reward, termination, reset.
+//! Gymnasium 1.4 MuJoCo v5 tasks, a file per family: observation, reward, termination, reset, options.
 //!
-//! Traps of v5: a reward for being healthy is paid only while healthy; the velocity is a difference of
-//! positions over a control step; Walker2d has a model file of its own; the time limit is a truncation.
+//! Traps of v5: a reward for being healthy is paid only while healthy; velocities are differences of
+//! positions over a control step; Walker2d and Pusher have model files of their own; the time limit is a
+//! truncation. Body positions are one physics step old, see [`Convention::Gymnasium`].
+mod ant;
 mod half_cheetah;
-mod inverted_pendulum;
+mod humanoid;
+mod inverted;
 mod legged;
+mod options;
+mod pusher;
+mod reacher;
+mod swimmer;
 
+pub(crate) use ant::Ant;
 pub(crate) use half_cheetah::HalfCheetah;
-pub(crate) use inverted_pendulum::InvertedPendulum;
+pub(crate) use humanoid::{Humanoid, HumanoidStandup};
+pub(crate) use inverted::{InvertedDoublePendulum, InvertedPendulum};
 pub(crate) use legged::{Hopper, Walker2d};
+pub(crate) use pusher::Pusher;
+pub(crate) use reacher::Reacher;
+pub(crate) use swimmer::Swimmer;
 
 use crate::{
-    Env, Error, Spec, State, Step,
+    Env, EnvOption, Error, Spec, State, Step,
     entry::Entry,
-    env::check_state,
-    mujoco::{Convention, Physics, load_model},
+    env::{check_state, fill},
+    mujoco::{Convention, Data, Physics, load_model},
+    options::Options,
     random::Random,
 };
 
 /// What a Gymnasium task adds to its simulation.
-pub(crate) trait Task: Send + 'static {
+pub(crate) trait Task: Send + Sized + 'static {
     /// The model file, relative to the model directory.
     const MODEL: &'static str;
-    /// Physics steps in a control step.
-    const FRAME_SKIP: usize;
-    /// Entries of an observation.
-    const OBSERVATION_DIM: usize;
+    /// The keywords of the constructor; `frame_skip` is among them.
+    const OPTIONS: &'static [EnvOption];
+    /// How it is stepped.
+    const CONVENTION: Convention = Convention::Gymnasium;
+
+    /// The task with these options on this simulation.
+    fn new(options: &Options, physics: &Physics) -> Result<Self, Error>;
 
     /// Adds the reset noise to the model's default state.
     fn randomize(&self, qpos: &mut [f64], qvel: &mut [f64], random: &mut Random);
 
-    /// Writes the observation.
-    fn observe(&self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]);
+    /// The entries of the observation.
+    fn observe(&self, data: &Data) -> impl Iterator<Item = f64>;
+
+    /// Where it is along the way forwards, in metres.
+    fn forward_position(&self, data: &Data) -> f64 {
+        data.qpos()[0]
+    }
 
     /// Whether [`Task::judge`] can end an episode.
     fn terminates(&self) -> bool {
@@ -44,20 +65,21 @@ pub(crate) trait Task: Send + 'static {
 
 /// A control step that was taken.
 pub(crate) struct Transition<'a> {
-    /// Positions after it.
-    pub(crate) qpos: &'a [f64],
-    /// Velocities after it.
-    pub(crate) qvel: &'a [f64],
-    /// Change of `qpos[0]`, the forward position of whatever runs, per second.
+    /// The simulation after it.
+    pub(crate) data: &'a Data,
+    /// Change of the forward position, per second.
     pub(crate) x_velocity: f64,
-    /// Σ aᵢ² of the action.
-    pub(crate) squared_action: f64,
+    /// The action.
+    pub(crate) action: &'a [f64],
 }
 
 /// Makes an environment of a task.
-pub(crate) fn make<T: Task>(entry: &Entry, task: T) -> Result<Box<dyn Env>, Error> {
-    let physics = Physics::new(load_model(T::MODEL)?, Convention::Gymnasium, T::FRAME_SKIP);
-    let spec = entry.spec(T::OBSERVATION_DIM, physics.action_range(), Some(physics.state_dims()));
+pub(crate) fn make<T: Task>(entry: &Entry, options: &Options) -> Result<Box<dyn Env>, Error> {
+    let mut physics = Physics::new(load_model(T::MODEL)?, T::CONVENTION, options.count("frame_skip"));
+    physics.start_here();
+    let task = T::new(options, &physics)?;
+    let observation_dim = task.observe(physics.data()).count();
+    let spec = entry.spec(observation_dim, physics.action_range(), Some(physics.state_dims(0)));
     let spec = Spec { terminates: task.terminates(), ..spec };
     Ok(Box::new(GymEnv { spec, physics, task }))
 }
@@ -70,7 +92,7 @@ struct GymEnv<T> {
 
 impl<T: Task> GymEnv<T> {
     fn observe(&self, observation: &mut [f64]) {
-        self.task.observe(self.physics.data().qpos(), self.physics.data().qvel(), observation);
+        fill(observation, self.task.observe(self.physics.data()));
     }
 }
 
@@ -87,26 +109,22 @@ impl<T: Task> Env for GymEnv<T> {
     }
 
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
-        let x = self.physics.data().qpos()[0];
+        let before = self.task.forward_position(self.physics.data());
         self.physics.step(action);
         let data = self.physics.data();
-        let transition = Transition {
-            qpos: data.qpos(),
-            qvel: data.qvel(),
-            x_velocity: (data.qpos()[0] - x) / self.physics.control_timestep(),
-            squared_action: action.iter().map(|a| a * a).sum(),
-        };
+        let x_velocity = (self.task.forward_position(data) - before) / self.physics.control_timestep();
         self.observe(observation);
-        self.task.judge(&transition)
+        self.task.judge(&Transition { data, x_velocity, action })
     }
 
     fn state(&self) -> Option<State> {
-        Some(self.physics.state())
+        let data = self.physics.data();
+        Some(State { qpos: data.qpos().to_vec(), qvel: data.qvel().to_vec(), extra: vec![] })
     }
 
-    fn set_state(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) -> Result<(), Error> {
-        check_state(&self.spec, qpos, qvel)?;
-        self.physics.start_from(qpos, qvel);
+    fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
+        check_state(&self.spec, state)?;
+        self.physics.start_from(&state.qpos, &state.qvel);
         self.observe(observation);
         Ok(())
     }
@@ -115,4 +133,17 @@ impl<T: Task> Env for GymEnv<T> {
 /// Adds uniform noise in `[-scale, scale)` to every entry.
 fn add_uniform(values: &mut [f64], scale: f64, random: &mut Random) {
     values.iter_mut().for_each(|value| *value += random.uniform(-scale, scale));
+}
+
+/// Adds normal noise of that standard deviation to every entry.
+fn add_normal(values: &mut [f64], scale: f64, random: &mut Random) {
+    values.iter_mut().for_each(|value| *value += scale * random.normal());
+}
+
+fn squared(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum()
+}
+
+fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
 }

@@ -3,15 +3,20 @@ use std::ops::Range;
 
 use mujoco_rs::prelude::{MjData, MjModel, MjtDisableBit, MjtIntegrator, MjtObjBase};
 
-use crate::{Error, State};
+use crate::{Error, StateDims};
+
+/// The data of a simulation that owns its model.
+pub(crate) type Data = MjData<Box<MjModel>>;
 
 /// Whose rules for starting and stepping are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Convention {
-    /// `mj_step` n times: derived quantities, such as body positions and sensors, are one substep old. The
-    /// tasks of this crate read positions and velocities only, so `mj_rnePostConstraint`, with which Gymnasium
-    /// then fills in contact forces, is left out; the trajectory is the same.
+    /// `mj_step` n times: derived quantities, such as body positions and sensors, are one substep old.
+    /// `mj_rnePostConstraint`, with which Gymnasium then fills in contact forces, is left out; the trajectory
+    /// is the same.
     Gymnasium,
+    /// The same with `mj_rnePostConstraint`, for tasks that read `cfrc_ext`.
+    GymnasiumWithContactForces,
     /// `legacy_step=True`: `mj_step2`, `mj_step` n - 1 times, `mj_step1`, so that derived quantities are
     /// those of the new state (Tassa et al. 2020, arXiv:2006.12983, page 6). Starts run without actuation,
     /// for no control is given yet.
@@ -20,23 +25,23 @@ pub(crate) enum Convention {
 
 /// One simulation.
 pub(crate) struct Physics {
-    data: MjData<Box<MjModel>>,
+    data: Data,
     convention: Convention,
     /// Physics steps in a control step.
     substeps: usize,
-    /// Holds positions and velocities while the data are changed.
-    scratch: State,
+    /// Hold positions, velocities and activations while the data are changed.
+    scratch: [Vec<f64>; 3],
 }
 
 impl Physics {
     pub(crate) fn new(model: MjModel, convention: Convention, substeps: usize) -> Self {
         let data = MjData::new(Box::new(model));
-        let scratch = State { qpos: data.qpos().to_vec(), qvel: data.qvel().to_vec() };
+        let scratch = [data.qpos().to_vec(), data.qvel().to_vec(), data.act().to_vec()];
         Self { data, convention, substeps, scratch }
     }
 
     /// For reading.
-    pub(crate) fn data(&self) -> &MjData<Box<MjModel>> {
+    pub(crate) fn data(&self) -> &Data {
         &self.data
     }
 
@@ -44,8 +49,11 @@ impl Physics {
         self.data.model()
     }
 
-    pub(crate) fn state(&self) -> State {
-        State { qpos: self.data.qpos().to_vec(), qvel: self.data.qvel().to_vec() }
+    /// Changes numbers of the model that leave its sizes and its parts as they are.
+    pub(crate) fn edit_model(&mut self, change: impl FnOnce(&mut MjModel)) {
+        // SAFETY: the callers, all in this crate, change numbers in place; none swaps the model or changes a size,
+        // an index or an address in it.
+        change(unsafe { self.data.model_mut() });
     }
 
     /// Lowest and highest control of every actuator.
@@ -53,9 +61,9 @@ impl Physics {
         self.model().actuator_ctrlrange().iter().map(|&[low, high]| (low, high)).unzip()
     }
 
-    /// Sizes of `qpos` and `qvel`.
-    pub(crate) fn state_dims(&self) -> (usize, usize) {
-        (self.data.qpos().len(), self.data.qvel().len())
+    /// Sizes of `qpos` and `qvel`, and of the `extra` that the task adds.
+    pub(crate) fn state_dims(&self, extra: usize) -> StateDims {
+        StateDims { qpos: self.data.qpos().len(), qvel: self.data.qvel().len(), extra }
     }
 
     /// The simulated time of a control step, in seconds.
@@ -67,7 +75,7 @@ impl Physics {
     pub(crate) fn clear(&mut self) {
         self.data.reset();
         match self.convention {
-            Convention::Gymnasium => {}
+            Convention::Gymnasium | Convention::GymnasiumWithContactForces => {}
             Convention::DmControl => self.forward_without_actuation(),
         }
     }
@@ -78,8 +86,13 @@ impl Physics {
         self.clear();
         self.data.qpos_mut().copy_from_slice(qpos);
         self.data.qvel_mut().copy_from_slice(qvel);
+        self.derive();
+    }
+
+    /// Computes what follows from a start state.
+    pub(crate) fn derive(&mut self) {
         match self.convention {
-            Convention::Gymnasium => self.data.forward(),
+            Convention::Gymnasium | Convention::GymnasiumWithContactForces => self.data.forward(),
             Convention::DmControl => self.forward_without_actuation(),
         }
     }
@@ -87,23 +100,34 @@ impl Physics {
     /// Changes positions and velocities; what is derived from them stays as it was.
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut [f64], &mut [f64])) {
         self.copy_state();
-        change(&mut self.scratch.qpos, &mut self.scratch.qvel);
-        self.data.qpos_mut().copy_from_slice(&self.scratch.qpos);
-        self.data.qvel_mut().copy_from_slice(&self.scratch.qvel);
+        let [qpos, qvel, _] = &mut self.scratch;
+        change(qpos, qvel);
+        self.data.qpos_mut().copy_from_slice(qpos);
+        self.data.qvel_mut().copy_from_slice(qvel);
+    }
+
+    /// Sets the states of the actuators.
+    pub(crate) fn set_activations(&mut self, act: &[f64]) {
+        self.data.act_mut().copy_from_slice(act);
     }
 
     /// Starts from the state in which the simulation is now; drops the warm start that the way to it left
     /// behind.
     pub(crate) fn start_here(&mut self) {
         self.copy_state();
-        let State { qpos, qvel } = std::mem::take(&mut self.scratch);
-        self.start_from(&qpos, &qvel);
-        self.scratch = State { qpos, qvel };
+        self.clear();
+        let [qpos, qvel, act] = &self.scratch;
+        self.data.qpos_mut().copy_from_slice(qpos);
+        self.data.qvel_mut().copy_from_slice(qvel);
+        self.data.act_mut().copy_from_slice(act);
+        self.derive();
     }
 
     fn copy_state(&mut self) {
-        self.scratch.qpos.copy_from_slice(self.data.qpos());
-        self.scratch.qvel.copy_from_slice(self.data.qvel());
+        let [qpos, qvel, act] = &mut self.scratch;
+        qpos.copy_from_slice(self.data.qpos());
+        qvel.copy_from_slice(self.data.qvel());
+        act.copy_from_slice(self.data.act());
     }
 
     /// One control step.
@@ -120,13 +144,14 @@ impl Physics {
                 self.data.step2();
                 substeps - 1
             }
-            Convention::DmControl | Convention::Gymnasium => substeps,
+            _ => substeps,
         };
         for _ in 0..after_first {
             self.data.step();
         }
         match self.convention {
             Convention::Gymnasium => {}
+            Convention::GymnasiumWithContactForces => self.data.rne_post_constraint(),
             Convention::DmControl => self.data.step1(),
         }
     }
@@ -144,6 +169,16 @@ impl Physics {
 
     pub(crate) fn body(&self, name: &str) -> Result<usize, Error> {
         self.part(MjtObjBase::mjOBJ_BODY, "body", name)
+    }
+
+    pub(crate) fn geom(&self, name: &str) -> Result<usize, Error> {
+        self.part(MjtObjBase::mjOBJ_GEOM, "geom", name)
+    }
+
+    /// The place of a joint's first position in `qpos`, and of its first velocity in `qvel`.
+    pub(crate) fn joint(&self, name: &str) -> Result<(usize, usize), Error> {
+        let joint = self.part(MjtObjBase::mjOBJ_JOINT, "joint", name)?;
+        Ok((self.model().jnt_qposadr()[joint] as usize, self.model().jnt_dofadr()[joint] as usize))
     }
 
     pub(crate) fn site(&self, name: &str) -> Result<usize, Error> {
@@ -205,14 +240,13 @@ mod tests {
         walked.clear();
         walked.simulate(50);
         walked.start_here();
-        let State { qpos, qvel } = walked.state();
         let mut fresh = cheetah(Convention::DmControl);
-        fresh.start_from(&qpos, &qvel);
+        fresh.start_from(walked.data().qpos(), walked.data().qvel());
         for _ in 0..100 {
             walked.step(&[0.3; 6]);
             fresh.step(&[0.3; 6]);
         }
-        assert_eq!(walked.state(), fresh.state());
+        assert_eq!((walked.data.qpos(), walked.data.qvel()), (fresh.data.qpos(), fresh.data.qvel()));
     }
 
     #[test]

@@ -44,8 +44,8 @@ impl Env for ActionRepeat {
         self.inner.state()
     }
 
-    fn set_state(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) -> Result<(), Error> {
-        self.inner.set_state(qpos, qvel, observation)
+    fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
+        self.inner.set_state(state, observation)
     }
 }
 

@@ -66,8 +66,8 @@ impl Env for Tap {
         self.inner.state()
     }
 
-    fn set_state(&mut self, qpos: &[f64], qvel: &[f64], observation: &mut [f64]) -> Result<(), Error> {
-        self.inner.set_state(qpos, qvel, observation)?;
+    fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
+        self.inner.set_state(state, observation)?;
         self.started(observation);
         Ok(())
     }
