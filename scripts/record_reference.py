@@ -40,9 +40,9 @@ STEPS = 20
 RESETS = 300
 
 
-def segments_of(observation_dim):
-    """How many segments are recorded: fewer of long observations, so that the files stay small."""
-    return 50 if observation_dim <= 30 else 20 if observation_dim <= 80 else 6
+def segments_of(numbers):
+    """How many segments of that many numbers are recorded, so that the files stay small."""
+    return 50 if numbers <= 200 else 20 if numbers <= 400 else 6
 
 
 def actions(low, high):
@@ -80,7 +80,9 @@ def record(file, env, starts, steps=STEPS):
 
 
 def record_segments(file, env, count=None):
-    count = count or segments_of(len(env.start(*env.random_state(0))))
+    if count is None:
+        state = env.random_state(0)
+        count = segments_of(sum(map(len, state)) + 2 * STEPS + 3 * len(env.start(*state)))
     random = [functools.partial(env.random_state, seed) for seed in range(count // 2)]
     record(file, env, [start for fresh in random for start in (fresh, env.state)])
 

@@ -303,7 +303,7 @@ impl TrainArgs {
     /// Where the run lives.
     pub fn folder(&self, config: &RunConfig) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
-            let env = config.env.to_lowercase().replace(['/', ':'], "-");
+            let env = config.env.name.to_lowercase().replace(['/', ':'], "-");
             PathBuf::from("runs").join(format!("{env}-{}-seed{}", config.variant(), config.seed))
         })
     }

@@ -115,7 +115,7 @@ mod tests {
         let agent = Agent::new(&config.agent(), 3, 1, &mut Stream::new(1, "init"), &device::cpu());
         let stop = AtomicBool::new(false);
         let run = |episodes, seed| {
-            let mut task = Task::open("pendulum", 0).unwrap();
+            let mut task = Task::open(&"pendulum".into(), 0).unwrap();
             let scores =
                 evaluate(&agent, &mut task, agent.schedule(0), episodes, seed, &stop, |_| {}).unwrap();
             (scores.returns, scores.lengths, scores.bad_scores)
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(two.0[0], run(1, 5).0[0]);
         assert_ne!(two.0, run(2, 6).0);
         stop.store(true, Ordering::Relaxed);
-        let mut task = Task::open("pendulum", 0).unwrap();
+        let mut task = Task::open(&"pendulum".into(), 0).unwrap();
         assert!(evaluate(&agent, &mut task, agent.schedule(0), 1, 5, &stop, |_| {}).is_none());
     }
 }

@@ -1,9 +1,10 @@
 //! An environment as the agent sees it: f32 numbers, actions in ±1, one step a decision.
 
+use crate::config::EnvConfig;
 use anyhow::Result;
 use std::num::NonZeroUsize;
 use td_koopman_envs::wrappers::{ActionRepeat, ScaledActions, Tap, TapEvent};
-use td_koopman_envs::{End, Env, Spec, registry};
+use td_koopman_envs::{End, Env, Spec};
 
 /// A wrapped environment and its buffers.
 pub struct Task {
@@ -23,18 +24,18 @@ pub struct Transition {
 }
 
 impl Task {
-    /// Opens an environment by name; `action_repeat` 0 takes the task's published one.
-    pub fn open(name: &str, action_repeat: usize) -> Result<Self> {
-        Ok(Self::wrap(registry::make(name)?, action_repeat))
+    /// Opens an environment; `action_repeat` 0 takes the task's published one.
+    pub fn open(env: &EnvConfig, action_repeat: usize) -> Result<Self> {
+        Ok(Self::wrap(env.make()?, action_repeat))
     }
 
     /// The same, with every environment step reported to `callback` in the environment's own units.
     pub fn open_watched(
-        name: &str,
+        env: &EnvConfig,
         action_repeat: usize,
         callback: impl FnMut(TapEvent<'_>) + Send + 'static,
     ) -> Result<Self> {
-        Ok(Self::wrap(Box::new(Tap::new(registry::make(name)?, callback)), action_repeat))
+        Ok(Self::wrap(Box::new(Tap::new(env.make()?, callback)), action_repeat))
     }
 
     fn wrap(env: Box<dyn Env>, action_repeat: usize) -> Self {
@@ -85,14 +86,14 @@ mod tests {
 
     #[test]
     fn the_published_action_repeat_is_the_default_and_can_be_changed() {
-        assert_eq!(Task::open("cartpole-swingup", 0).unwrap().spec().action_repeat, 8);
-        let task = Task::open("cartpole-swingup", 2).unwrap();
+        assert_eq!(Task::open(&"cartpole-swingup".into(), 0).unwrap().spec().action_repeat, 8);
+        let task = Task::open(&"cartpole-swingup".into(), 2).unwrap();
         assert_eq!((task.spec().action_repeat, task.spec().decisions()), (2, 500));
     }
 
     #[test]
     fn an_episode_ends_at_its_time_limit_and_repeats_with_its_seed() {
-        let mut task = Task::open("pendulum", 0).unwrap();
+        let mut task = Task::open(&"pendulum".into(), 0).unwrap();
         let mut run = || {
             task.reset(3);
             let mut total = 0.0;

@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_trace_replays_to_the_bit() {
         let trace = Trace::default();
-        let mut task = Task::open_watched("cartpole-swingup", 0, trace.watcher()).unwrap();
+        let mut task = Task::open_watched(&"cartpole-swingup".into(), 0, trace.watcher()).unwrap();
         for seed in 0..2 {
             task.reset(seed);
             for k in 0..5 {

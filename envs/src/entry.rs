@@ -13,6 +13,10 @@ pub struct Entry {
     pub official: &'static str,
     /// Where it was defined first.
     pub source: Source,
+    /// Entries of an observation, with the default options.
+    pub observation_dim: usize,
+    /// Entries of an action.
+    pub action_dim: usize,
     /// Length of an episode in simulator steps.
     pub max_episode_steps: usize,
     /// Simulator steps per decision in the published TD-MPC experiments; 1 where there are none.
@@ -29,11 +33,22 @@ pub(crate) const fn entry(
     name: &'static str,
     official: &'static str,
     source: Source,
+    [observation_dim, action_dim]: [usize; 2],
     max_episode_steps: usize,
     action_repeat: usize,
     build: Build,
 ) -> Entry {
-    Entry { name, official, source, max_episode_steps, action_repeat, options: &[], build }
+    Entry {
+        name,
+        official,
+        source,
+        observation_dim,
+        action_dim,
+        max_episode_steps,
+        action_repeat,
+        options: &[],
+        build,
+    }
 }
 
 impl Entry {

@@ -1,53 +1,13 @@
-//! Names to environments: one line an environment.
-use Source::{Classic, DmControl, Gymnasium};
+//! Names to environments. The tables are in `gym`, `dmc` and `classic`: one line an environment.
+use std::sync::LazyLock;
 
-use crate::{
-    Env, Error, OptionValue, Source,
-    classic::{Linear, Pendulum},
-    dmc::{self, Acrobot, Cartpole, Cheetah, Pace, Quadruped, Walker},
-    entry::{Entry, entry},
-    gym::{
-        self, Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, InvertedDoublePendulum, InvertedPendulum,
-        Pusher, Reacher, Swimmer, Task, Walker2d,
-    },
-    wrappers::TimeLimit,
-};
+use crate::{Env, Error, OptionValue, classic, dmc, entry::Entry, gym, wrappers::TimeLimit};
 
-/// A Gymnasium task on MuJoCo.
-const fn v5<T: Task>(name: &'static str, official: &'static str, max_episode_steps: usize) -> Entry {
-    entry(name, official, Gymnasium, max_episode_steps, 1, gym::make::<T>).with(T::OPTIONS)
-}
-
-/// The action repeats of DMControl are those of TD-MPC (Hansen et al. 2022, arXiv:2203.04955): 4, but 8 for
-/// the cartpole and 2 for the walker.
-#[rustfmt::skip] // one line an environment
-const TABLE: &[Entry] = &[
-    v5::<HalfCheetah>("halfcheetah", "HalfCheetah-v5", 1000),
-    v5::<Hopper>("hopper", "Hopper-v5", 1000),
-    v5::<Walker2d>("walker2d", "Walker2d-v5", 1000),
-    v5::<Ant>("ant", "Ant-v5", 1000),
-    v5::<Humanoid>("humanoid", "Humanoid-v5", 1000),
-    v5::<HumanoidStandup>("humanoid-standup", "HumanoidStandup-v5", 1000),
-    v5::<Swimmer>("swimmer", "Swimmer-v5", 1000),
-    v5::<Reacher>("reacher", "Reacher-v5", 50),
-    v5::<Pusher>("pusher", "Pusher-v5", 100),
-    v5::<InvertedPendulum>("inverted-pendulum", "InvertedPendulum-v5", 1000),
-    v5::<InvertedDoublePendulum>("inverted-double-pendulum", "InvertedDoublePendulum-v5", 1000),
-    entry("cheetah-run", "dmc/cheetah-run", DmControl, 1000, 4, |e, _| dmc::make(e, Cheetah::load()?)),
-    entry("cartpole-swingup", "dmc/cartpole-swingup", DmControl, 1000, 8, |e, _| dmc::make(e, Cartpole::load()?)),
-    entry("acrobot-swingup", "dmc/acrobot-swingup", DmControl, 1000, 4, |e, _| dmc::make(e, Acrobot::load()?)),
-    entry("walker-stand", "dmc/walker-stand", DmControl, 1000, 2, |e, _| dmc::make(e, Walker::load(Pace::Stand)?)),
-    entry("walker-walk", "dmc/walker-walk", DmControl, 1000, 2, |e, _| dmc::make(e, Walker::load(Pace::Move(1.0))?)),
-    entry("walker-run", "dmc/walker-run", DmControl, 1000, 2, |e, _| dmc::make(e, Walker::load(Pace::Move(8.0))?)),
-    entry("quadruped-walk", "dmc/quadruped-walk", DmControl, 1000, 4, |e, _| dmc::make(e, Quadruped::load(0.5)?)),
-    entry("quadruped-run", "dmc/quadruped-run", DmControl, 1000, 4, |e, _| dmc::make(e, Quadruped::load(5.0)?)),
-    entry("pendulum", "Pendulum-v1", Classic, 200, 1, |e, o| Ok(Box::new(Pendulum::new(e, o)))).with(Pendulum::OPTIONS),
-    entry("linear", "linear", Classic, 200, 1, |e, _| Ok(Box::new(Linear::new(e)))),
-];
+static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| [gym::TABLE, dmc::TABLE, classic::TABLE].concat());
 
 /// All registered environments.
 pub fn table() -> &'static [Entry] {
-    TABLE
+    &TABLE
 }
 
 /// The short names of all registered environments.

@@ -51,7 +51,10 @@ fn compare(entry: &Entry) {
         let variance_error = (2.0 * fourth / RESETS as f64).sqrt();
         let name = format!("{}, entry {place}", entry.name);
         let (a, b) = (mean, theirs.mean[place]);
-        assert!((a - b).abs() <= ERRORS * error + 1e-9, "{name}: mean {a}, theirs {b}, standard error {error}");
+        assert!(
+            (a - b).abs() <= ERRORS * error + 1e-9,
+            "{name}: mean {a}, theirs {b}, standard error {error}"
+        );
         let (a, b) = (variance, theirs.deviation[place].powi(2));
         assert!(
             (a - b).abs() <= ERRORS * variance_error + 0.1 * b + 1e-12,

@@ -1,6 +1,6 @@
 //! Laying changes over the defaults, remembering where each value came from.
 
-use super::{ConfigError, DEFAULT, RunConfig};
+use super::{ConfigError, DEFAULT, RunConfig, env};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
@@ -17,7 +17,7 @@ impl Layer {
     /// From TOML text.
     pub fn parse(source: &str, text: &str) -> Result<Self, ConfigError> {
         let table = text.parse().map_err(|e| ConfigError(format!("{source} is not valid TOML: {e}")))?;
-        Ok(Self { source: source.into(), table })
+        Ok(Self::new(source, table))
     }
 
     /// From a file that is part of this program.
@@ -50,6 +50,11 @@ impl Layer {
         let Value::Table(table) = key.rsplit('.').fold(value.into(), wrap) else {
             unreachable!("a key has at least one part")
         };
+        Self::new(source, table)
+    }
+
+    fn new(source: &str, mut table: Table) -> Self {
+        env::spread(&mut table);
         Self { source: source.into(), table }
     }
 }
@@ -100,7 +105,9 @@ pub fn leaves(table: &Table) -> Vec<(String, Value)> {
 }
 
 fn set(to: &mut Table, known: &Table, key: &str, value: Value, source: &str) -> Result<(), ConfigError> {
-    let Some(default) = lookup(known, key) else {
+    // the environment says later whether it has such an option
+    let like_itself = env::is_option(key).then(|| value.clone());
+    let Some(default) = lookup(known, key).or(like_itself.as_ref()) else {
         let nearest = nearest_key(known, key);
         return Err(ConfigError(format!(
             "unknown key `{key}` (= {value}) in {source}; the nearest is `{nearest}`"
@@ -170,7 +177,7 @@ mod tests {
             with(&["planner.num_samples=70", "planner.num_samples=90", "learner.rho=1", "env=linear"]);
         let config = config.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(
-            (config.planner.num_samples, config.learner.rho, config.env.as_str()),
+            (config.planner.num_samples, config.learner.rho, config.env.name.as_str()),
             (90, 1.0, "linear")
         );
         assert_eq!(config.learner.batch_size, 256, "untouched keys keep the preset's value");

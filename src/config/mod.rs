@@ -1,8 +1,10 @@
 //! The configuration of a run: typed, complete, validated, saved with the run.
 
+mod env;
 mod layers;
 mod model;
 
+pub use env::EnvConfig;
 pub use layers::{Layer, leaves, resolve};
 
 use serde::{Deserialize, Serialize};
@@ -86,8 +88,8 @@ impl Preset {
 pub struct RunConfig {
     /// Which agent.
     pub agent: Recipe,
-    /// Environment name.
-    pub env: String,
+    /// The environment.
+    pub env: EnvConfig,
     /// Seed of everything random.
     pub seed: u64,
     /// Environment steps to train for.
@@ -266,6 +268,7 @@ impl RunConfig {
             format!("{:?}", self.learner.episode_discount.range),
             "must be two ascending numbers between 0 and 1",
         )?;
+        self.env.validate()?;
         self.validate_model()?;
         self.validate_population()
     }

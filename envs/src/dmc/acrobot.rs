@@ -1,9 +1,9 @@
-//! acrobot-swingup: bring the tip of a two-link pendulum, driven at the elbow only, to a target above.
+//! acrobot-swingup, dense and sparse: bring the tip of a two-link pendulum, driven at the elbow only, to a target above.
 use std::f64::consts::PI;
 
 use super::{
-    Task, XZ, ZZ, load,
-    tolerance::{Sigmoid, tolerance},
+    Reward, Task, XZ, ZZ, distance, load,
+    tolerance::{Sigmoid, at_most},
 };
 use crate::{Error, mujoco::Physics, random::Random};
 
@@ -13,10 +13,11 @@ pub(crate) struct Acrobot {
     target: usize,
     tip: usize,
     target_radius: f64,
+    margin: f64,
 }
 
 impl Acrobot {
-    pub(crate) fn load() -> Result<(Physics, Self), Error> {
+    pub(crate) fn load(reward: Reward) -> Result<(Physics, Self), Error> {
         let physics = load("dm_control/acrobot.xml", 1)?;
         let target = physics.site("target")?;
         let task = Self {
@@ -25,6 +26,7 @@ impl Acrobot {
             target,
             tip: physics.site("tip")?,
             target_radius: physics.model().site_size()[target][0],
+            margin: if reward == Reward::Sparse { 0.0 } else { 1.0 },
         };
         Ok((physics, task))
     }
@@ -32,7 +34,7 @@ impl Acrobot {
 
 impl Task for Acrobot {
     /// Both angles anywhere, at rest.
-    fn randomize(&self, physics: &mut Physics, random: &mut Random) {
+    fn randomize(&mut self, physics: &mut Physics, random: &mut Random) {
         physics.edit(|qpos, _| qpos.fill_with(|| random.uniform(-PI, PI)));
     }
 
@@ -44,10 +46,9 @@ impl Task for Acrobot {
         orientations.into_iter().chain(data.qvel().iter().copied())
     }
 
-    /// Gaussian in the distance from the tip to the target's surface, with a margin of 1 m.
+    /// Gaussian in the distance from the tip to the target's surface, with a margin of 1 m; or inside or not.
     fn reward(&self, physics: &Physics) -> f64 {
         let (target, tip) = (physics.data().site_xpos()[self.target], physics.data().site_xpos()[self.tip]);
-        let distance = target.iter().zip(tip).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        tolerance(distance, (0.0, self.target_radius), 1.0, Sigmoid::DEFAULT)
+        at_most(distance(target, tip), self.target_radius, self.margin, Sigmoid::DEFAULT)
     }
 }

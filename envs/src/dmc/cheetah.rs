@@ -27,7 +27,7 @@ impl Cheetah {
 
 impl Task for Cheetah {
     /// Limited joints anywhere, then settled.
-    fn randomize(&self, physics: &mut Physics, random: &mut Random) {
+    fn randomize(&mut self, physics: &mut Physics, random: &mut Random) {
         randomize_limited_joints(physics, random);
         physics.simulate(SETTLING_STEPS);
     }

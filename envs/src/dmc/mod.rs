@@ -3,22 +3,31 @@
 //! No task here ends an episode: a thousand control steps, then the time limit truncates. A control step pays
 //! between 0 and 1. Observations are the entries of dm_control's dictionary in its order.
 mod acrobot;
+mod ball_in_cup;
 mod cartpole;
 mod cheetah;
+mod dog;
+mod edit;
+mod finger;
+mod fish;
+mod hopper;
+mod humanoid;
+mod pendulum;
+mod point_mass;
 mod quadruped;
 mod randomizers;
+mod reacher;
+mod swimmer;
+mod table;
+mod terrain;
 mod tolerance;
 mod walker;
 
-pub(crate) use acrobot::Acrobot;
-pub(crate) use cartpole::Cartpole;
-pub(crate) use cheetah::Cheetah;
-pub(crate) use quadruped::Quadruped;
-pub(crate) use walker::{Pace, Walker};
+pub(crate) use table::TABLE;
 
 use crate::{
     End, Env, Error, Spec, State, Step,
-    entry::Entry,
+    entry::{Build, Entry},
     env::{check_state, fill},
     mujoco::{Convention, Physics, load_model},
     random::Random,
@@ -29,10 +38,27 @@ const XX: usize = 0;
 const XZ: usize = 2;
 const ZZ: usize = 8;
 
+/// What a task on legs is asked to do.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Pace {
+    Stand,
+    /// At this speed in m/s.
+    Move(f64),
+}
+
+/// How a task pays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reward {
+    /// More the better it is done.
+    Smooth,
+    /// Done or not.
+    Sparse,
+}
+
 /// What a suite task adds to its simulation.
 pub(crate) trait Task: Send + 'static {
     /// Puts a cleared simulation into a random start state. The environment then starts from it.
-    fn randomize(&self, physics: &mut Physics, random: &mut Random);
+    fn randomize(&mut self, physics: &mut Physics, random: &mut Random);
 
     /// What a start draws besides positions and velocities, see [`State::extra`].
     fn extra(&self, _physics: &Physics) -> Vec<f64> {
@@ -40,7 +66,7 @@ pub(crate) trait Task: Send + 'static {
     }
 
     /// Puts that into a cleared simulation.
-    fn set_extra(&self, _physics: &mut Physics, _extra: &[f64]) {}
+    fn set_extra(&mut self, _physics: &mut Physics, _extra: &[f64]) {}
 
     /// The entries of the observation.
     fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64>;
@@ -119,4 +145,13 @@ impl<T: Task> Env for SuiteEnv<T> {
         self.start(state, observation);
         Ok(())
     }
+}
+
+/// `vector` in the frame that a row-major rotation matrix describes: Rᵀ v.
+fn local(rotation: [f64; 9], vector: [f64; 3]) -> [f64; 3] {
+    std::array::from_fn(|axis| (0..3).map(|k| vector[k] * rotation[3 * k + axis]).sum())
+}
+
+fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
 }

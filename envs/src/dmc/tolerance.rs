@@ -9,6 +9,10 @@ pub(crate) enum Sigmoid {
     Linear(f64),
     /// 1 - (1 - v) d², not below 0
     Quadratic(f64),
+    /// 1 / (1 + (s d)²) with s = √(1/v - 1)
+    LongTail(f64),
+    /// 1 / (1 + s d) with s = 1/v - 1
+    Reciprocal(f64),
 }
 
 impl Sigmoid {
@@ -24,6 +28,8 @@ impl Sigmoid {
             }
             Sigmoid::Linear(v) => (1.0 - d * (1.0 - v)).max(0.0),
             Sigmoid::Quadratic(v) => (1.0 - d.powi(2) * (1.0 - v)).max(0.0),
+            Sigmoid::LongTail(v) => 1.0 / (1.0 + d.powi(2) * (1.0 / v - 1.0)),
+            Sigmoid::Reciprocal(v) => 1.0 / (1.0 + d * (1.0 / v - 1.0)),
         }
     }
 }
@@ -40,11 +46,23 @@ pub(crate) fn at_least(x: f64, low: f64, margin: f64, sigmoid: Sigmoid) -> f64 {
     tolerance(x, (low, f64::INFINITY), margin, sigmoid)
 }
 
+/// [`tolerance`] of `x` being at most `high`, from 0.
+pub(crate) fn at_most(x: f64, high: f64, margin: f64, sigmoid: Sigmoid) -> f64 {
+    tolerance(x, (0.0, high), margin, sigmoid)
+}
+
+/// How little force is used: 1 at rest, 0.8 at full force, on average over the actuators.
+pub(crate) fn small_control(controls: &[f64]) -> f64 {
+    let small = controls.iter().map(|&control| tolerance(control, (0.0, 0.0), 1.0, Sigmoid::Quadratic(0.0)));
+    (4.0 + small.sum::<f64>() / controls.len() as f64) / 5.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Rows of x, low, high, margin, sigmoid (0 gaussian, 1 linear, 2 quadratic), value at margin, and the
+    /// Rows of x, low, high, margin, sigmoid (0 gaussian, 1 linear, 2 quadratic, 3 long tail,
+    /// 4 reciprocal), value at margin, and the
     /// value that dm_control gives; written by `scripts/record_reference.py`.
     const TABLE: &[u8] = include_bytes!("../../tests/reference/tolerance.bin");
 
@@ -57,7 +75,9 @@ mod tests {
             let sigmoid = match row[4] {
                 0.0 => Sigmoid::Gaussian(row[5]),
                 1.0 => Sigmoid::Linear(row[5]),
-                _ => Sigmoid::Quadratic(row[5]),
+                2.0 => Sigmoid::Quadratic(row[5]),
+                3.0 => Sigmoid::LongTail(row[5]),
+                _ => Sigmoid::Reciprocal(row[5]),
             };
             let value = tolerance(row[0], (row[1], row[2]), row[3], sigmoid);
             assert!((value - row[6]).abs() < 1e-15, "{row:?}: {value}");

@@ -2,8 +2,8 @@
 use std::ops::Range;
 
 use super::{
-    Task, XX, XZ, ZZ, load,
-    randomizers::{randomize_limited_joints, randomize_unlimited_hinges},
+    Pace, Task, XX, XZ, ZZ, load,
+    randomizers::randomize_limited_and_rotational_joints,
     tolerance::{Sigmoid, at_least},
 };
 use crate::{Error, mujoco::Physics, random::Random};
@@ -12,12 +12,6 @@ use crate::{Error, mujoco::Physics, random::Random};
 const SUBSTEPS: usize = 10;
 /// Height of the torso that counts as standing, in metres.
 const STAND_HEIGHT: f64 = 1.2;
-
-/// What the walker is asked to do, with its speed in m/s.
-pub(crate) enum Pace {
-    Stand,
-    Move(f64),
-}
 
 pub(crate) struct Walker {
     pace: Pace,
@@ -36,9 +30,8 @@ impl Walker {
 
 impl Task for Walker {
     /// Any pose, also head down or partly below the floor.
-    fn randomize(&self, physics: &mut Physics, random: &mut Random) {
-        randomize_limited_joints(physics, random);
-        randomize_unlimited_hinges(physics, random);
+    fn randomize(&mut self, physics: &mut Physics, random: &mut Random) {
+        randomize_limited_and_rotational_joints(physics, random);
     }
 
     /// Orientation of every body but the world in the plane, height of the torso, velocities.

@@ -12,7 +12,7 @@ use crate::{
 /// The body whose progress counts: the torso.
 const MAIN_BODY: usize = 1;
 
-pub(crate) struct Ant {
+pub(super) struct Ant {
     forward: f64,
     control: f64,
     contact: f64,

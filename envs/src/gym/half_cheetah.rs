@@ -7,7 +7,7 @@ use crate::{
     random::Random,
 };
 
-pub(crate) struct HalfCheetah {
+pub(super) struct HalfCheetah {
     forward: f64,
     control: f64,
     noise: f64,

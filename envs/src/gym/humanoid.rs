@@ -69,7 +69,7 @@ impl Body {
     }
 }
 
-pub(crate) struct Humanoid {
+pub(super) struct Humanoid {
     body: Body,
     forward: f64,
     health: Health,
@@ -133,7 +133,7 @@ impl Task for Humanoid {
 }
 
 /// Gymnasium's keyword `uph_cost_weight` is missing here, because Gymnasium 1.4 does not use it.
-pub(crate) struct HumanoidStandup(Body);
+pub(super) struct HumanoidStandup(Body);
 
 impl Task for HumanoidStandup {
     const MODEL: &'static str = "gymnasium/humanoidstandup.xml";

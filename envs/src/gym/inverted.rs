@@ -16,7 +16,7 @@ const UPRIGHT_HEIGHT: f64 = 2.0;
 /// The double pendulum's velocities and constraint force are cut to this size in the observation.
 const OBSERVED: f64 = 10.0;
 
-pub(crate) struct InvertedPendulum {
+pub(super) struct InvertedPendulum {
     noise: f64,
 }
 
@@ -51,7 +51,7 @@ impl Task for InvertedPendulum {
     }
 }
 
-pub(crate) struct InvertedDoublePendulum {
+pub(super) struct InvertedDoublePendulum {
     healthy: f64,
     noise: f64,
 }

@@ -57,7 +57,7 @@ impl Legged {
     }
 }
 
-pub(crate) struct Hopper {
+pub(super) struct Hopper {
     legged: Legged,
     healthy_state: (f64, f64),
 }
@@ -105,7 +105,7 @@ impl Task for Hopper {
     }
 }
 
-pub(crate) struct Walker2d(Legged);
+pub(super) struct Walker2d(Legged);
 
 impl Task for Walker2d {
     const MODEL: &'static str = "gymnasium/walker2d_v5.xml";

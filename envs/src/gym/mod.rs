@@ -13,26 +13,45 @@ mod pusher;
 mod reacher;
 mod swimmer;
 
-pub(crate) use ant::Ant;
-pub(crate) use half_cheetah::HalfCheetah;
-pub(crate) use humanoid::{Humanoid, HumanoidStandup};
-pub(crate) use inverted::{InvertedDoublePendulum, InvertedPendulum};
-pub(crate) use legged::{Hopper, Walker2d};
-pub(crate) use pusher::Pusher;
-pub(crate) use reacher::Reacher;
-pub(crate) use swimmer::Swimmer;
+use ant::Ant;
+use half_cheetah::HalfCheetah;
+use humanoid::{Humanoid, HumanoidStandup};
+use inverted::{InvertedDoublePendulum, InvertedPendulum};
+use legged::{Hopper, Walker2d};
+use pusher::Pusher;
+use reacher::Reacher;
+use swimmer::Swimmer;
 
 use crate::{
-    Env, EnvOption, Error, Spec, State, Step,
-    entry::Entry,
+    Env, EnvOption, Error, Source, Spec, State, Step,
+    entry::{Entry, entry},
     env::{check_state, fill},
     mujoco::{Convention, Data, Physics, load_model},
     options::Options,
     random::Random,
 };
 
+/// The registered v5 tasks: names, sizes of observation and action, steps of an episode.
+pub(crate) const TABLE: &[Entry] = &[
+    v5::<HalfCheetah>("halfcheetah", "HalfCheetah-v5", [17, 6], 1000),
+    v5::<Hopper>("hopper", "Hopper-v5", [11, 3], 1000),
+    v5::<Walker2d>("walker2d", "Walker2d-v5", [17, 6], 1000),
+    v5::<Ant>("ant", "Ant-v5", [105, 8], 1000),
+    v5::<Humanoid>("humanoid", "Humanoid-v5", [348, 17], 1000),
+    v5::<HumanoidStandup>("humanoid-standup", "HumanoidStandup-v5", [348, 17], 1000),
+    v5::<Swimmer>("swimmer", "Swimmer-v5", [8, 2], 1000),
+    v5::<Reacher>("reacher", "Reacher-v5", [10, 2], 50),
+    v5::<Pusher>("pusher", "Pusher-v5", [23, 7], 100),
+    v5::<InvertedPendulum>("inverted-pendulum", "InvertedPendulum-v5", [4, 1], 1000),
+    v5::<InvertedDoublePendulum>("inverted-double-pendulum", "InvertedDoublePendulum-v5", [9, 1], 1000),
+];
+
+const fn v5<T: Task>(name: &'static str, official: &'static str, sizes: [usize; 2], steps: usize) -> Entry {
+    entry(name, official, Source::Gymnasium, sizes, steps, 1, make::<T>).with(T::OPTIONS)
+}
+
 /// What a Gymnasium task adds to its simulation.
-pub(crate) trait Task: Send + Sized + 'static {
+trait Task: Send + Sized + 'static {
     /// The model file, relative to the model directory.
     const MODEL: &'static str;
     /// The keywords of the constructor; `frame_skip` is among them.
@@ -64,7 +83,7 @@ pub(crate) trait Task: Send + Sized + 'static {
 }
 
 /// A control step that was taken.
-pub(crate) struct Transition<'a> {
+struct Transition<'a> {
     /// The simulation after it.
     pub(crate) data: &'a Data,
     /// Change of the forward position, per second.
@@ -74,7 +93,7 @@ pub(crate) struct Transition<'a> {
 }
 
 /// Makes an environment of a task.
-pub(crate) fn make<T: Task>(entry: &Entry, options: &Options) -> Result<Box<dyn Env>, Error> {
+fn make<T: Task>(entry: &Entry, options: &Options) -> Result<Box<dyn Env>, Error> {
     let mut physics = Physics::new(load_model(T::MODEL)?, T::CONVENTION, options.count("frame_skip"));
     physics.start_here();
     let task = T::new(options, &physics)?;

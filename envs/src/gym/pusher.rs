@@ -16,7 +16,7 @@ const VELOCITY_NOISE: f64 = 0.005;
 /// Least distance between cylinder and goal at the start, in metres.
 const START_DISTANCE: f64 = 0.17;
 
-pub(crate) struct Pusher {
+pub(super) struct Pusher {
     near: f64,
     dist: f64,
     control: f64,

@@ -15,7 +15,7 @@ const VELOCITY_NOISE: f64 = 0.005;
 /// Radius of the disc in which the target lies, in metres.
 const TARGET_RADIUS: f64 = 0.2;
 
-pub(crate) struct Reacher {
+pub(super) struct Reacher {
     near: f64,
     control: f64,
     fingertip: usize,

@@ -7,7 +7,7 @@ use crate::{
     random::Random,
 };
 
-pub(crate) struct Swimmer {
+pub(super) struct Swimmer {
     forward: f64,
     control: f64,
     noise: f64,

@@ -4,7 +4,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mujoco_rs::prelude::{MjModel, MjSpec};
+use mujoco_rs::{
+    prelude::{MjModel, MjSpec},
+    wrappers::mj_auxiliary::MjVfs,
+};
 
 use super::check_library;
 use crate::Error;
@@ -22,6 +25,22 @@ pub(crate) fn load_spec(file: &str) -> Result<(MjSpec, PathBuf), Error> {
     let path = find(file)?;
     let spec = MjSpec::from_xml(&path).map_err(|error| model_error(&path, &error))?;
     Ok((spec, path))
+}
+
+/// Loads a model from the text that `edit` makes of the file's.
+pub(crate) fn load_edited(file: &str, edit: impl FnOnce(&str) -> String) -> Result<MjModel, Error> {
+    check_library()?;
+    let path = find(file)?;
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| model_error(path, &error));
+    let mut files = MjVfs::new();
+    let mut add = |name: &str, text: &str| {
+        files.add_from_buffer(name, text.as_bytes()).map_err(|error| model_error(&path, &error))
+    };
+    for name in ["common/skybox.xml", "common/visual.xml", "common/materials.xml"] {
+        add(&format!("./{name}"), &read(&path.with_file_name(name))?)?;
+    }
+    add("edited.xml", &edit(&read(&path)?))?;
+    MjModel::from_xml_vfs("edited.xml", &files).map_err(|error| model_error(&path, &error))
 }
 
 /// What MuJoCo said about a model file, on one line.

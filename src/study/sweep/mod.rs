@@ -18,7 +18,6 @@ use anyhow::{Context, Result};
 use cell::identity;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use td_koopman_envs::registry;
 
 /// A sweep whose cells are all resolved.
 pub struct Sweep {
@@ -172,7 +171,7 @@ fn resolved(
     all.extend(settings.clone());
     layers.extend(all.iter().map(|(key, value)| Layer::key(&source, key, value.clone())));
     let config = resolve(&layers)?;
-    registry::make(&config.env)?;
+    config.env.make()?;
     let is_plan = matches!(file.subject, Subject::Plan { .. });
     if is_plan && settings.contains_key("planner.horizon.end") && config.planner.horizon.decisions > 0 {
         return Err(ConfigError(format!(
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!((sweep.cells.len(), sweep.out.clone()), (4, PathBuf::from("results/my")));
         let cell = sweep.cell(1).unwrap();
         assert_eq!(
-            (cell.config.env.as_str(), cell.config.threads, cell.config.learner.rho),
+            (cell.config.env.name.as_str(), cell.config.threads, cell.config.learner.rho),
             ("pendulum", 1, 1.0)
         );
         assert_eq!(cell.identity, "train preset=small: env=\"pendulum\" learner.rho=1.0 seed=1");

@@ -179,7 +179,7 @@ fn scatter(sweep: &Sweep, subtitle: &str, groups: &[Group], front: &[usize]) -> 
 fn what(sweep: &Sweep) -> String {
     match &sweep.file.subject {
         Subject::Plan { run, episodes, .. } => {
-            let env = sweep.cells.first().map_or("", |cell| cell.config.env.as_str());
+            let env = sweep.cells.first().map_or("", |cell| cell.config.env.name.as_str());
             format!("{env}, {episodes} episodes a cell with the agent of {}", run.display())
         }
         Subject::Train { preset } => format!("training, preset {}", preset.name()),
