@@ -108,9 +108,16 @@ fn a_state_of_the_wrong_size_is_refused() {
     assert!(error.contains(expected), "{error}");
 }
 
-/// Tasks that end an episode when something goes wrong.
-const CAN_TERMINATE: [&str; 6] =
-    ["hopper", "walker2d", "ant", "humanoid", "inverted-pendulum", "inverted-double-pendulum"];
+/// Tasks that can end an episode before its time.
+const CAN_TERMINATE: [&str; 7] = [
+    "mountain-car",
+    "hopper",
+    "walker2d",
+    "ant",
+    "humanoid",
+    "inverted-pendulum",
+    "inverted-double-pendulum",
+];
 
 #[test]
 fn time_limits_truncate() {

@@ -48,6 +48,8 @@ enum Shows {
 fn chosen_states() {
     use Shows::{Contact, LaterTermination, Reward, Termination};
     for (file, shows) in [
+        ("mountain-car.at-the-top", Reward(99.0)),
+        ("mountain-car.at-the-wall", Contact),
         ("hopper.falling", LaterTermination),
         ("hopper.too-low", Termination),
         ("hopper.too-fast", Termination),
@@ -198,6 +200,9 @@ fn options() {
         ("inverted-double-pendulum", &[
             ("healthy_reward", Number(3.0)),
             ("frame_skip", Count(2)),
+        ]),
+        ("mountain-car", &[
+            ("goal_velocity", Number(0.02)),
         ]),
         ("pendulum", &[
             ("g", Number(3.0)),

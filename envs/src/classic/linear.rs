@@ -1,8 +1,11 @@
-//! A linear system with a quadratic cost: what a linear model should find exactly.
+//! A linear system with a quadratic cost, which a linear model should find exactly, and the same with an input that
+//! turns with the state, which it cannot.
+use super::noise::{self, Noise};
 use crate::{
-    End, Env, Error, Spec, State, StateDims, Step,
+    End, Env, EnvOption, Error, OptionValue, Spec, State, StateDims, Step,
     entry::Entry,
     env::{check_state, fill},
+    options::{Options, option},
     random::Random,
 };
 
@@ -30,21 +33,46 @@ pub const STATE_COST: f64 = 1.0;
 pub const ACTION_COST: f64 = 0.1;
 
 /// Observes the state; takes actions in [-1, 1]; pays -(xᵀQx + uᵀRu) of the state before the step. Starts
-/// uniformly in [-1, 1)⁴ and has no noise.
+/// uniformly in [-1, 1)⁴.
+///
+/// `coupled` is x' = A x + B R(κ x₁) u instead, R(φ) a turn by φ: what an input does depends on the state, and the
+/// coupling κ says how much. Whoever acts with u = R(-κ x₁) v finds the linear system in v again.
 pub(crate) struct Linear {
     spec: Spec,
+    coupling: f64,
+    noise: Noise,
     x: [f64; STATES],
 }
 
+const COUPLING: EnvOption =
+    option("coupling", OptionValue::Number(1.0), "turn of the input per unit of the first state, in rad");
+
 impl Linear {
-    /// The system, called as `entry` says.
-    pub(crate) fn new(entry: &Entry) -> Self {
+    pub(crate) const LINEAR: &'static [EnvOption] = &[noise::PROCESS, noise::OBSERVATION];
+    pub(crate) const COUPLED: &'static [EnvOption] = &[COUPLING, noise::PROCESS, noise::OBSERVATION];
+
+    /// The linear system, called as `entry` says.
+    pub(crate) fn linear(entry: &Entry, options: &Options) -> Self {
+        Self::new(entry, options, 0.0)
+    }
+
+    /// The coupled system, called as `entry` says.
+    pub(crate) fn coupled(entry: &Entry, options: &Options) -> Self {
+        Self::new(entry, options, options.number(COUPLING.name))
+    }
+
+    fn new(entry: &Entry, options: &Options, coupling: f64) -> Self {
         let spec = entry.spec(
             STATES,
             (vec![-1.0; ACTIONS], vec![1.0; ACTIONS]),
             Some(StateDims { qpos: STATES, qvel: 0, extra: 0 }),
         );
-        Self { spec, x: [0.0; STATES] }
+        Self { spec, coupling, noise: Noise::new(options), x: [0.0; STATES] }
+    }
+
+    fn observe(&mut self, observation: &mut [f64]) {
+        fill(observation, self.x);
+        self.noise.on_observation(observation);
     }
 }
 
@@ -56,7 +84,8 @@ impl Env for Linear {
     fn reset(&mut self, seed: u64, observation: &mut [f64]) {
         let mut random = Random::from_seed(seed);
         self.x = std::array::from_fn(|_| random.uniform(-1.0, 1.0));
-        fill(observation, self.x);
+        self.noise.follow(random);
+        self.observe(observation);
     }
 
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
@@ -64,8 +93,11 @@ impl Env for Linear {
         let u = [first.clamp(-1.0, 1.0), second.clamp(-1.0, 1.0)];
         let x = self.x;
         let cost = STATE_COST * dot(&x, &x) + ACTION_COST * dot(&u, &u);
-        self.x = std::array::from_fn(|row| dot(&A[row], &x) + dot(&B[row], &u));
-        fill(observation, self.x);
+        let (sine, cosine) = (self.coupling * x[0]).sin_cos();
+        let turned = [cosine * u[0] - sine * u[1], sine * u[0] + cosine * u[1]];
+        self.x = std::array::from_fn(|row| dot(&A[row], &x) + dot(&B[row], &turned));
+        self.noise.on_state(&mut self.x);
+        self.observe(observation);
         Step { reward: -cost, end: End::Running }
     }
 
@@ -77,7 +109,7 @@ impl Env for Linear {
     fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
         check_state(&self.spec, state)?;
         self.x.copy_from_slice(&state.qpos);
-        fill(observation, self.x);
+        self.observe(observation);
         Ok(())
     }
 }
@@ -122,6 +154,29 @@ mod tests {
         };
         let product = times(&polynomial(0.95, 0.20), &polynomial(0.80, 0.50));
         assert!(product.iter().flatten().all(|x| x.abs() < 1e-12), "{product:?}");
+    }
+
+    /// The inputs of the coupled system turned back are those of the linear one.
+    #[test]
+    fn turning_back_uncouples() {
+        for coupling in [0.0, 0.7, 3.0] {
+            let coupling = OptionValue::Number(coupling);
+            let mut coupled =
+                crate::registry::make_with("coupled", &[("coupling".into(), coupling)]).unwrap();
+            let (mut x, mut y, mut linear) = ([0.0; 4], [0.0; 4], linear());
+            coupled.reset(2, &mut x);
+            linear.reset(2, &mut y);
+            for step in 0..100 {
+                let v = [0.7 * f64::from(step).sin(), 0.7 * f64::from(step).cos()];
+                let OptionValue::Number(coupling) = coupling else { unreachable!("it was made a number") };
+                let (sine, cosine) = (-coupling * x[0]).sin_cos();
+                let u = [cosine * v[0] - sine * v[1], sine * v[0] + cosine * v[1]];
+                let (a, b) = (coupled.step(&u, &mut x), linear.step(&v, &mut y));
+                assert!(
+                    (a.reward - b.reward).abs() < 1e-9 && x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-9)
+                );
+            }
+        }
     }
 
     #[test]
