@@ -14,6 +14,7 @@ Examples:
   td-koopman --env cheetah-run --preset paper        TD-MPC v1's published sizes
   td-koopman --env cheetah-run --preset light2       TD-MPC2's recipe at sizes for one CPU core
   td-koopman --env walker-walk --set planner.num_samples=256 --set learner.rho=0.7
+  td-koopman --env hopper --set env.terminate_when_unhealthy=false --set env.ctrl_cost_weight=0.01
   td-koopman eval runs/halfcheetah-koopman-seed1     seeded episodes of a trained agent
   td-koopman envs                                    what there is to train on";
 
@@ -47,8 +48,8 @@ pub enum Command {
     Sweep(SweepArgs),
     /// Draw learning curves of several runs into one picture
     Plot(PlotArgs),
-    /// List the environments
-    Envs,
+    /// List the environments, or the options of one
+    Envs(EnvsArgs),
 }
 
 /// Flags of training.
@@ -87,9 +88,21 @@ pub struct TrainArgs {
     /// TOML file with changed keys; may be repeated
     #[arg(long, value_name = "FILE")]
     pub config: Vec<PathBuf>,
-    /// Change one key, e.g. planner.num_samples=256 (all keys: configs/default.toml); may be repeated
+    /// Change one key, e.g. planner.num_samples=256 (all keys: configs/default.toml) or an option of the environment,
+    /// e.g. env.frame_skip=2 (`td-koopman envs NAME`); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Flags of the list of environments.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  td-koopman envs            all environments
+  td-koopman envs hopper     its sizes and its options")]
+pub struct EnvsArgs {
+    /// Environment, by its short or official name
+    pub name: Option<String>,
 }
 
 /// Flags of evaluation.

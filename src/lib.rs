@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod diagnose;
+pub mod environments;
 pub mod evaluate;
 pub mod memory;
 pub mod provenance;

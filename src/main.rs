@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use td_koopman::bench::bench;
 use td_koopman::checkpoint::Checkpoint;
-use td_koopman::cli::{BenchArgs, Cli, Command, DiagnoseArgs, EvalArgs, TrainArgs, settings};
+use td_koopman::cli::{BenchArgs, Cli, Command, DiagnoseArgs, EnvsArgs, EvalArgs, TrainArgs, settings};
 use td_koopman::config::{ConfigError, Layer, RunConfig, resolve};
 use td_koopman::diagnose;
+use td_koopman::environments;
 use td_koopman::evaluate::{evaluate, restore};
 use td_koopman::report;
 use td_koopman::study::{
@@ -24,7 +25,6 @@ use td_koopman::task::Task;
 use td_koopman::trace::Trace;
 use td_koopman::train::{Outcome, train};
 use td_koopman_agents::device::{self, DeviceError};
-use td_koopman_envs::registry;
 
 /// What was asked for cannot be done as asked.
 const USAGE: u8 = 2;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Compare(args)) => run_comparison(&args),
         Some(Command::Sweep(args)) => run_sweep(&args),
-        Some(Command::Envs) => list_environments(),
+        Some(Command::Envs(args)) => run_environments(&args),
     };
     result.unwrap_or_else(|error| {
         // a closed pipe (`| head`) is no failure of ours
@@ -225,41 +225,11 @@ fn tell(outcome: study::Outcome, out: &Path) -> ExitCode {
     }
 }
 
-fn list_environments() -> Result<ExitCode> {
-    let mut out = io::stdout();
-    let row = |cells: [&str; 8]| {
-        let [name, official, observation, action, low, steps, repeat, source] = cells;
-        format!(
-            "{name:<18} {official:<24} {observation:>11} {action:>6}  {low:<14} {steps:>5} {repeat:>6}  {source}"
-        )
-    };
-    let header =
-        ["name", "official name", "observation", "action", "action range", "steps", "repeat", "source"];
-    writeln!(out, "{}", row(header))?;
-    for entry in registry::table() {
-        let env = registry::make(entry.name)?;
-        let spec = env.spec();
-        writeln!(
-            out,
-            "{}",
-            row([
-                &spec.name,
-                &spec.official,
-                &spec.observation_dim.to_string(),
-                &spec.action_dim().to_string(),
-                &range(&spec.action_low, &spec.action_high),
-                &spec.max_episode_steps.to_string(),
-                &spec.action_repeat.to_string(),
-                &spec.source.to_string(),
-            ])
-        )?;
+fn run_environments(args: &EnvsArgs) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match &args.name {
+        Some(name) => environments::describe(name, &mut out)?,
+        None => environments::list(&mut out)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The limits of all actuators in a few characters.
-fn range(low: &[f64], high: &[f64]) -> String {
-    let (first, last) = (low[0], high[0]);
-    let same = low.iter().all(|x| *x == first) && high.iter().all(|x| *x == last);
-    if same { format!("[{first}, {last}]") } else { "differ".into() }
 }

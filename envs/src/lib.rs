@@ -1,20 +1,23 @@
-//! Continuous-control environments on plain `f64` slices: Gymnasium v5 and DeepMind Control Suite tasks on
-//! the real MuJoCo 3.17, and two classic ones that need no simulator.
+//! Continuous-control environments on plain `f64` slices: all Gymnasium v5 tasks and the DeepMind Control Suite on
+//! the real MuJoCo 3.17, and some that need no simulator.
 //!
-//! [`registry::make`] turns a name into an environment; [`Env`] is what it can do; [`wrappers`] change
-//! its clock and its units. Everything here is deterministic: the seed given to `reset` decides an episode
+//! [`registry::make`] turns a name into an environment, [`registry::make_with`] a name and options; [`Env`] is what
+//! it can do; [`wrappers`] change its clock and its units. Everything here is deterministic: the seed given to `reset` decides an episode
 //! bit for bit.
 //!
 //! # Adding an environment
 //!
 //! 1. On MuJoCo: one file in `gym/` or `dmc/` with a type that implements the `Task` of that folder:
-//!    observation, reward, termination, reset, nothing else. Look names up once, when it is made.
+//!    observation, reward, termination, reset, options, nothing else. Look names up once, when it is made.
+//!    What a start draws besides positions and velocities, such as a target that is part of the model, goes through
+//!    `extra` and `set_extra`.
 //! 2. Without MuJoCo: one file in `classic/` that implements [`Env`], of which only `spec`, `reset` and
 //!    `step` are required. Draw everything random from a generator made from the seed.
 //! 3. Leave the time limit, the action repeat and the action scaling to [`wrappers`].
-//! 4. Add one line to the table in `registry.rs`: names, episode length, action repeat, constructor.
-//! 5. Record the original: a line in `scripts/record_reference.py`, run it, a line in `tests/parity.rs`.
-//!    Where random actions leave the reward at zero, add a chosen state that does not, to the same two files.
+//! 4. Add one line to the folder's table: names, sizes, episode length, action repeat, constructor, options.
+//! 5. Record the original: a name in `scripts/originals.py`, then `scripts/record_reference.py NAME`. The tests take
+//!    every environment of the tables; where random actions leave the reward at zero, add a chosen state that does
+//!    not to `scripts/chosen_states.py` and `tests/parity.rs`, and options that differ from the defaults to both.
 //! 6. A new model file must be one that `envs/mujoco/provision.py` keeps.
 #![warn(missing_docs)]
 

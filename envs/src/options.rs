@@ -64,11 +64,48 @@ pub struct EnvOption {
     pub default: OptionValue,
     /// What it does.
     pub help: &'static str,
+    /// Which numbers it takes.
+    pub(crate) limit: Limit,
+}
+
+/// Which numbers an option takes; other sorts have no limits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Limit {
+    Any,
+    NotNegative,
+    Positive,
 }
 
 /// A line of an option table.
 pub(crate) const fn option(name: &'static str, default: OptionValue, help: &'static str) -> EnvOption {
-    EnvOption { name, default, help }
+    EnvOption { name, default, help, limit: Limit::Any }
+}
+
+impl EnvOption {
+    /// The same for numbers within a limit.
+    pub(crate) const fn limited(self, limit: Limit) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// What it takes, as a sentence says it.
+    fn expected(&self) -> &'static str {
+        match (self.default, self.limit) {
+            (OptionValue::Number(_), Limit::NotNegative) => "a number of at least 0",
+            (OptionValue::Number(_), Limit::Positive) => "a number above 0",
+            (default, _) => default.kind(),
+        }
+    }
+
+    /// The value as this option takes it, if it does.
+    fn accept(&self, value: OptionValue) -> Option<OptionValue> {
+        let value = value.like(self.default)?;
+        let within = match (value, self.limit) {
+            (OptionValue::Number(x), Limit::NotNegative) => x >= 0.0,
+            (OptionValue::Number(x), Limit::Positive) => x > 0.0,
+            _ => true,
+        };
+        within.then_some(value)
+    }
 }
 
 /// All options of a task with their values.
@@ -91,13 +128,13 @@ impl Options {
                 let known = known.iter().map(|option| option.name).collect();
                 return Err(Error::UnknownOption { env: env.into(), name: name.clone(), known });
             };
-            let EnvOption { name, default, .. } = known[place];
-            values[place].1 = value.like(default).ok_or_else(|| Error::OptionValue {
+            let option = known[place];
+            values[place].1 = option.accept(*value).ok_or_else(|| Error::OptionValue {
                 env: env.into(),
-                name,
+                name: option.name,
                 value: *value,
-                expected: default.kind(),
-                default,
+                expected: option.expected(),
+                default: option.default,
             })?;
         }
         Ok(Self(values))
@@ -144,9 +181,11 @@ impl Options {
 mod tests {
     use super::*;
 
-    const KNOWN: [EnvOption; 3] = [
+    const KNOWN: [EnvOption; 5] = [
         option("skip", OptionValue::Count(5), "steps"),
         option("weight", OptionValue::Number(0.1), "weight"),
+        option("noise", OptionValue::Number(0.5), "noise").limited(Limit::NotNegative),
+        option("mass", OptionValue::Number(0.5), "mass").limited(Limit::Positive),
         option("healthy", OptionValue::Range(0.7, f64::INFINITY), "range"),
     ];
 
@@ -168,7 +207,7 @@ mod tests {
         let error = resolve("wieght", OptionValue::Number(1.0)).err().unwrap();
         assert_eq!(
             error,
-            "the environment `hopper` has no option `wieght`; its options are skip, weight, healthy; \
+            "the environment `hopper` has no option `wieght`; its options are skip, weight, noise, mass, healthy; \
              `td-koopman envs hopper` describes them"
         );
     }
@@ -180,6 +219,8 @@ mod tests {
             ("skip", OptionValue::Number(1.5), "a whole number"),
             ("weight", OptionValue::Flag(true), "cannot be true: it is a number, 0.1 by default"),
             ("weight", OptionValue::Number(f64::NAN), "a number"),
+            ("noise", OptionValue::Number(-1.0), "a number of at least 0, 0.5 by default"),
+            ("mass", OptionValue::Number(0.0), "a number above 0, 0.5 by default"),
             ("healthy", OptionValue::Range(2.0, 1.0), "a range [low, high], [0.7, inf] by default"),
         ] {
             let error = resolve(name, value).err().unwrap();

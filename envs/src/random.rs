@@ -11,9 +11,9 @@ impl Random {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// Uniform in `[low, high)`.
+    /// Uniform in `[low, high)`; `low` where they are equal, as with noise that was switched off.
     pub(crate) fn uniform(&mut self, low: f64, high: f64) -> f64 {
-        self.0.random_range(low..high)
+        if low == high { low } else { self.0.random_range(low..high) }
     }
 
     /// Standard normal.

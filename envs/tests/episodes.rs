@@ -2,7 +2,7 @@
 //! states.
 use std::{f64::consts::PI, thread};
 
-use td_koopman_envs::{End, Env, State, registry};
+use td_koopman_envs::{End, Env, OptionValue, State, registry};
 
 /// The observations and rewards of `steps` steps under fixed, varied actions.
 fn run(env: &mut dyn Env, first: Vec<f64>, steps: usize) -> Vec<f64> {
@@ -160,6 +160,19 @@ fn gymnasium_starts_near_the_default_pose() {
     let velocities: Vec<f64> = cheetah.iter().flat_map(|(_, v)| v.clone()).collect();
     let variance = velocities.iter().map(|v| v * v).sum::<f64>() / velocities.len() as f64;
     assert!((variance.sqrt() - 0.1).abs() < 0.01, "standard deviation {}", variance.sqrt());
+}
+
+/// Zero is a documented value of Gymnasium's; an empty range of random numbers once panicked.
+#[test]
+fn noise_can_be_switched_off() {
+    for entry in registry::table() {
+        if entry.options().iter().any(|option| option.name == "reset_noise_scale") {
+            let off = [("reset_noise_scale".to_owned(), OptionValue::Number(0.0))];
+            let mut env = registry::make_with(entry.name, &off).unwrap();
+            let starts = [3, 4].map(|seed| reset(&mut *env, seed));
+            assert_eq!(starts[0], starts[1], "{}", entry.name);
+        }
+    }
 }
 
 #[test]

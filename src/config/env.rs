@@ -118,7 +118,6 @@ pub(super) fn is_option(key: &str) -> bool {
 mod tests {
     use super::super::tests::with;
     use super::super::{Layer, RunConfig, resolve};
-    use super::*;
 
     fn error(settings: &[&str]) -> String {
         with(settings).unwrap_err().to_string()

@@ -8,7 +8,7 @@ use crate::{
     Spec, State, StateDims, Step,
     entry::Entry,
     env::{check_state, fill},
-    options::{Options, option},
+    options::{Limit, Options, option},
     random::Random,
 };
 
@@ -70,9 +70,9 @@ impl Plant {
 impl CartPole {
     pub(crate) const OPTIONS: &'static [EnvOption] = &[
         option("gravity", Number(9.81), "in m/s²"),
-        option("cart_mass", Number(1.0), "in kg"),
-        option("pole_mass", Number(0.1), "in kg"),
-        option("half_length", Number(0.5), "half the length of the pole, in m"),
+        option("cart_mass", Number(1.0), "in kg").limited(Limit::Positive),
+        option("pole_mass", Number(0.1), "in kg").limited(Limit::Positive),
+        option("half_length", Number(0.5), "half the length of the pole, in m").limited(Limit::Positive),
         option("force", Number(10.0), "of action 1, in N"),
         noise::PROCESS,
         noise::OBSERVATION,
@@ -184,7 +184,7 @@ mod tests {
     /// Small swings of a hanging pole have ω² = g / (l (4/3 − m / (M + m))).
     #[test]
     fn it_swings_at_its_frequency() {
-        let omega = (9.81 / (0.5 * (4.0 / 3.0 - 0.1 / 1.1)) as f64).sqrt();
+        let omega = f64::sqrt(9.81 / (0.5 * (4.0 / 3.0 - 0.1 / 1.1)));
         let mut state = [0.0, PI + 0.001, 0.0, 0.0];
         for step in 1..=100 {
             state = PLANT.step(state, 0.0);

@@ -52,7 +52,7 @@ impl Linear {
     pub(crate) const COUPLED: &'static [EnvOption] = &[COUPLING, noise::PROCESS, noise::OBSERVATION];
 
     /// The linear system, called as `entry` says.
-    pub(crate) fn linear(entry: &Entry, options: &Options) -> Self {
+    pub(crate) fn uncoupled(entry: &Entry, options: &Options) -> Self {
         Self::new(entry, options, 0.0)
     }
 

@@ -2,14 +2,16 @@
 use crate::{
     EnvOption,
     OptionValue::Number,
-    options::{Options, option},
+    options::{Limit, Options, option},
     random::Random,
 };
 
 pub(super) const PROCESS: EnvOption =
-    option("process_noise", Number(0.0), "standard deviation of normal noise on the state, every step");
+    option("process_noise", Number(0.0), "standard deviation of normal noise on the state, every step")
+        .limited(Limit::NotNegative);
 pub(super) const OBSERVATION: EnvOption =
-    option("observation_noise", Number(0.0), "standard deviation of normal noise on the observation");
+    option("observation_noise", Number(0.0), "standard deviation of normal noise on the observation")
+        .limited(Limit::NotNegative);
 
 /// Draws from the stream of the episode; a standard deviation of 0 draws nothing.
 pub(super) struct Noise {

@@ -68,7 +68,7 @@ impl Finger {
     }
 
     /// Where a part is seen from the hinge, in x and z.
-    fn from_hinge(&self, physics: &Physics, part: &Range<usize>) -> [f64; 2] {
+    fn place_from_hinge(&self, physics: &Physics, part: &Range<usize>) -> [f64; 2] {
         let sensors = physics.data().sensordata();
         let (part, spinner) = (&sensors[part.clone()], &sensors[self.spinner.clone()]);
         [part[0] - spinner[0], part[2] - spinner[2]]
@@ -76,7 +76,8 @@ impl Finger {
 
     /// From the tip to the surface of a target of that radius; negative inside.
     fn distance(&self, physics: &Physics, radius: f64) -> f64 {
-        let (tip, target) = (self.from_hinge(physics, &self.tip), self.from_hinge(physics, &self.target));
+        let (tip, target) =
+            (self.place_from_hinge(physics, &self.tip), self.place_from_hinge(physics, &self.target));
         (target[0] - tip[0]).hypot(target[1] - tip[1]) - radius
     }
 }
@@ -116,11 +117,11 @@ impl Task for Finger {
         let turn = match self.goal {
             Goal::Spin => None,
             Goal::Turn(radius) => {
-                let [x, z] = self.from_hinge(physics, &self.target);
+                let [x, z] = self.place_from_hinge(physics, &self.target);
                 Some([x, z, self.distance(physics, radius)])
             }
         };
-        let body = joints.chain(self.from_hinge(physics, &self.tip)).chain(velocities).chain(touch);
+        let body = joints.chain(self.place_from_hinge(physics, &self.tip)).chain(velocities).chain(touch);
         body.chain(turn.into_iter().flatten())
     }
 

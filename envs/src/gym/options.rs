@@ -3,7 +3,7 @@ use crate::{
     End, EnvOption,
     OptionValue::{Count, Flag, Number, Range},
     Step,
-    options::{Options, option},
+    options::{Limit, Options, option},
 };
 
 pub(super) const fn frame_skip(default: usize) -> EnvOption {
@@ -35,6 +35,7 @@ pub(super) const fn healthy_angle_range(low: f64, high: f64) -> EnvOption {
 
 pub(super) const fn reset_noise_scale(default: f64) -> EnvOption {
     option("reset_noise_scale", Number(default), "size of the random part of the start state")
+        .limited(Limit::NotNegative)
 }
 
 pub(super) const EXCLUDE_CURRENT_POSITIONS: EnvOption = option(

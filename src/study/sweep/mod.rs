@@ -183,9 +183,10 @@ fn resolved(
     }
     // as the configuration understood them: 3 and 3.0 are the same
     let entries = config.entries();
-    let understood = |settings: &Settings| -> Settings {
-        settings.keys().map(|key| (key.clone(), entries[key].clone())).collect()
-    };
+    // `env` alone names the environment, which is `env.name` beside options
+    let entry = |key: &String| entries.get(key).unwrap_or_else(|| &entries[&format!("{key}.name")]).clone();
+    let understood =
+        |settings: &Settings| -> Settings { settings.keys().map(|key| (key.clone(), entry(key))).collect() };
     let identity = identity(&file.subject, weights, &understood(&all));
     Ok(Cell { number, settings: understood(settings), config, identity })
 }
