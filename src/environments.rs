@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_environment_has_a_row_of_the_same_width() {
-        let text = written(|out| list(out));
+        let text = written(list);
         for entry in registry::table() {
             let row =
                 text.lines().find(|line| line.trim_start().starts_with(&format!("{} ", entry.name))).unwrap();
