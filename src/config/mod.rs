@@ -388,7 +388,7 @@ pub(crate) mod tests {
         assert_eq!((p.horizon.horizon_at(0), p.horizon.horizon_at(u64::MAX), p.min_std.at(0)), (3, 3, 0.05));
         assert_eq!((m.latent_dim, m.hidden_dim, m.v2.critics, m.v2.bins), (512, 512, 5, 101));
         assert_eq!((dmc.replay.priority_exponent, dmc.replay.capacity), (0.0, 1_000_000));
-        let task = |name| crate::task::Task::open(name, 0).unwrap().spec().clone();
+        let task = |name: &str| crate::task::Task::open(&name.into(), 0).unwrap().spec().clone();
         let halved = Spec { action_repeat: 2, ..task("cheetah-run") };
         assert!((dmc.agent_for(&halved).learner.discount - 0.99).abs() < 1e-12);
         assert_eq!((gym.learner.rho, gym.train.seed_decisions, gym.train.action_repeat), (0.7, 5000, 1));

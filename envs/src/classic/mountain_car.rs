@@ -33,7 +33,7 @@ impl MountainCar {
     /// The car, called as `entry` says.
     pub(crate) fn new(entry: &Entry, options: &Options) -> Self {
         let dims = StateDims { qpos: 1, qvel: 1, extra: 0 };
-        let spec = entry.spec(2, (vec![-1.0], vec![1.0]), Some(dims));
+        let spec = Spec { terminates: true, ..entry.spec(2, (vec![-1.0], vec![1.0]), Some(dims)) };
         Self { spec, position: 0.0, velocity: 0.0, goal_velocity: options.number("goal_velocity") }
     }
 
