@@ -152,6 +152,9 @@ mod tests {
         file("curve.svg", "");
         assert!(finished(&config));
         assert_eq!(evaluations(folder.path(), 300).unwrap().last().unwrap().env_step, 400.0);
+        // a run from before there was a continuation head, on a task that cannot terminate
+        file("config.toml", &config.to_toml().replace("continuation = \"auto\"\n", ""));
+        assert!(finished(&config));
         let longer = with(&["env=pendulum", "steps=1000"]).unwrap();
         assert!(!finished(&longer), "asked for more steps");
         let other = with(&["env=pendulum", "steps=400", "learner.rho=0.9"]).unwrap();

@@ -403,7 +403,15 @@ pub fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) ->
         c.train.checkpoint_seconds = 0.0;
         c.to_toml()
     };
-    let (there, here) = (comparable(there), comparable(here));
+    let mut there = there.clone();
+    // runs from before there was a continuation head say "off"; where nothing can terminate "auto" is the same
+    if there.env == here.env && there.model.continuation != here.model.continuation {
+        let task = Task::open(&here.env, 0)?;
+        if there.agent_for(task.spec()).model.continuation == here.agent_for(task.spec()).model.continuation {
+            there.model.continuation = here.model.continuation;
+        }
+    }
+    let (there, here) = (comparable(&there), comparable(here));
     let pairs = there.lines().zip(here.lines());
     let differing: Vec<_> =
         pairs.filter(|(a, b)| a != b).map(|(a, b)| format!("{a} there, {b} here")).collect();
