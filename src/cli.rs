@@ -3,8 +3,10 @@
 use crate::bench::{Grid, Subjects};
 use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
 use crate::study::args::{CompareArgs, SweepArgs};
+use crate::video;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -15,6 +17,7 @@ Examples:
   td-koopman --env cheetah-run --preset light2       TD-MPC2's recipe at sizes for one CPU core
   td-koopman --env walker-walk --set planner.num_samples=256 --set learner.rho=0.7
   td-koopman --env hopper --set env.terminate_when_unhealthy=false --set env.ctrl_cost_weight=0.01
+  td-koopman --env py:gymnasium:Pendulum-v1          any Gymnasium environment with Box spaces, in Python
   td-koopman eval runs/halfcheetah-koopman-seed1     seeded episodes of a trained agent
   td-koopman envs                                    what there is to train on";
 
@@ -48,14 +51,14 @@ pub enum Command {
     Sweep(SweepArgs),
     /// Draw learning curves of several runs into one picture
     Plot(PlotArgs),
-    /// List the environments, or the options of one
+    /// List the environments, or the options of one, or test one
     Envs(EnvsArgs),
 }
 
 /// Flags of training.
 #[derive(Args, Debug, Default)]
 pub struct TrainArgs {
-    /// Environment, by its short or official name (see `td-koopman envs`)
+    /// Environment, by its short or official name (see `td-koopman envs`), or py:MODULE:ID for one of Gymnasium's
     #[arg(long)]
     pub env: Option<String>,
     /// Latent dynamics: koopman, mlp, gru, transformer or dssm
@@ -82,6 +85,9 @@ pub struct TrainArgs {
     /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
     #[arg(long)]
     pub device: Option<String>,
+    /// Record an episode of every N-th evaluation, and of the last one, as RUN/videos/STEP.gif
+    #[arg(long, value_name = "N")]
+    pub video_every: Option<u64>,
     /// Run folder [default: runs/ENV-DYNAMICS-seedSEED]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
@@ -98,15 +104,27 @@ pub struct TrainArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  td-koopman envs            all environments
-  td-koopman envs hopper     its sizes and its options")]
+  td-koopman envs                                       all environments
+  td-koopman envs hopper                                its sizes and its options
+  td-koopman envs hopper --check                        does it keep what environments promise?
+  td-koopman envs --check py:gymnasium:Pendulum-v1      any Gymnasium environment with Box spaces")]
 pub struct EnvsArgs {
-    /// Environment, by its short or official name
+    /// Environment, by its short or official name, or py:MODULE:ID
+    #[arg(required_if_eq("check", "true"))]
     pub name: Option<String>,
+    /// Test it: spaces, seeds, finite numbers, time limit, resets, states, pictures; the exit status tells if it passed
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// Flags of evaluation.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  td-koopman eval runs/cheetah-run-koopman-seed1                         ten seeded episodes
+  td-koopman eval runs/cheetah-run-koopman-seed1 --episodes 1 --video run.gif
+  td-koopman eval runs/quadruped-walk-koopman-seed1 --video q.gif --video-camera x --video-size 480x360
+  td-koopman eval runs/halfcheetah-koopman-seed1 --trace t.csv           for scripts/replay_trace.py")]
 pub struct EvalArgs {
     /// Folder of the run whose newest checkpoint is played
     pub run: PathBuf,
@@ -119,6 +137,9 @@ pub struct EvalArgs {
     /// Write every environment step to this CSV file, for replay elsewhere (scripts/replay_trace.py)
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Pictures of an episode
+    #[command(flatten)]
+    pub video: VideoArgs,
     /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
     #[arg(long)]
     pub device: Option<String>,
@@ -151,6 +172,42 @@ pub struct DiagnoseArgs {
     /// Change one key of all runs, e.g. threads=1; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Flags of recording.
+#[derive(Args, Debug)]
+pub struct VideoArgs {
+    /// Record an episode as an animated GIF, in the task's own time
+    #[arg(long, value_name = "FILE.gif")]
+    pub video: Option<PathBuf>,
+    /// Size of the picture, without the caption
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", requires = "video")]
+    pub video_size: video::Size,
+    /// Camera of the model, by name or number [default: one that shows the whole task]
+    #[arg(long, value_name = "CAMERA", requires = "video")]
+    pub video_camera: Option<String>,
+    /// A frame every N decisions [default: at most 25 frames a second]
+    #[arg(long, value_name = "N", requires = "video")]
+    pub video_every: Option<NonZeroUsize>,
+    /// The episode to record
+    #[arg(long, value_name = "NUMBER", default_value = "1", requires = "video")]
+    pub video_episode: NonZeroU64,
+    /// Stop recording after so many seconds of the task [default: the whole episode]
+    #[arg(long, value_name = "SECONDS", requires = "video")]
+    pub video_seconds: Option<f64>,
+}
+
+impl VideoArgs {
+    /// What to record.
+    pub fn options(&self) -> video::Options {
+        video::Options {
+            size: self.video_size,
+            camera: self.video_camera.clone(),
+            every: self.video_every.map(NonZeroUsize::get),
+            episode: self.video_episode.get() - 1,
+            seconds: self.video_seconds,
+        }
+    }
 }
 
 /// Flags of timing.
@@ -287,6 +344,7 @@ impl TrainArgs {
         flag("steps", "steps", self.steps.map(|n| (n as i64).into()));
         flag("seed", "seed", self.seed.map(|n| (n as i64).into()));
         flag("device", "device", self.device.clone().map(Into::into));
+        flag("video-every", "evaluation.video_every", self.video_every.map(|n| (n as i64).into()));
         Ok(resolve(&layers)?)
     }
 
@@ -307,6 +365,7 @@ impl TrainArgs {
         flag("steps", self.steps.map(|n| n.to_string()));
         flag("seed", self.seed.map(|n| n.to_string()));
         flag("device", self.device.clone());
+        flag("video-every", self.video_every.map(|n| n.to_string()));
         self.config.iter().for_each(|file| flag("config", Some(file.display().to_string())));
         self.set.iter().for_each(|setting| flag("set", Some(setting.clone())));
         flag("out", self.out.as_ref().map(|folder| folder.display().to_string()));

@@ -75,6 +75,7 @@ fn examine(run: &Path, args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<
     values.extend(model(&agent, &replay, args.seed, state.env_step));
     let schedule = agent.schedule(state.episode_start);
     let returns = returns(&agent, &mut task, schedule, &args.eval_horizons, args.episodes, args.seed, stop);
+    task.require_alive()?;
     Ok(returns.map(|returns| {
         values.extend(returns);
         values

@@ -2,7 +2,12 @@
 
 use anyhow::Result;
 use std::io::Write;
-use td_koopman_envs::{Entry, EnvOption, OptionValue, Source, registry};
+use std::time::{Duration, Instant};
+use td_koopman_envs::wrappers::ScaledActions;
+use td_koopman_envs::{Env, EnvOption, Error, OptionValue, Source, check, registry};
+
+/// How long the speed is measured.
+const MEASURED: Duration = Duration::from_millis(300);
 
 /// Writes a table of all environments, by origin.
 pub fn list(out: &mut impl Write) -> Result<()> {
@@ -18,6 +23,10 @@ pub fn list(out: &mut impl Write) -> Result<()> {
         }
         writeln!(out)?;
     }
+    let registered = registry::all_names().split_off(registry::table().len());
+    if !registered.is_empty() {
+        writeln!(out, "{}\n\n  {}\n", heading(Source::Custom), registered.join(", "))?;
+    }
     writeln!(
         out,
         "observation, action: numbers. steps: simulator steps of an episode. repeat: simulator steps per decision.\n\
@@ -31,7 +40,6 @@ pub fn list(out: &mut impl Write) -> Result<()> {
 /// # Errors
 /// An unknown name; or MuJoCo cannot be used.
 pub fn describe(name: &str, out: &mut impl Write) -> Result<()> {
-    let entry: &Entry = registry::find(name)?;
     let env = registry::make(name)?;
     let spec = env.spec();
     writeln!(out, "{}, {} of {}\n", spec.name, spec.official, heading(spec.source))?;
@@ -40,6 +48,7 @@ pub fn describe(name: &str, out: &mut impl Write) -> Result<()> {
     writeln!(out, "  action         {} numbers in {range}, which agents see as [-1, 1]", spec.action_dim())?;
     writeln!(out, "  episode        {} simulator steps", spec.max_episode_steps)?;
     writeln!(out, "  action repeat  {} simulator steps per decision\n", spec.action_repeat)?;
+    let Ok(entry) = registry::find(name) else { return Ok(()) };
     writeln!(out, "options, by their defaults:\n")?;
     let options = entry.options();
     let width = options.iter().map(|option| option.name.len()).max().unwrap_or_default();
@@ -57,11 +66,43 @@ pub fn describe(name: &str, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// Tests an environment, writes a table of what came out, and says whether it passed.
+///
+/// # Errors
+/// It cannot be made.
+pub fn check(name: &str, out: &mut impl Write) -> Result<bool> {
+    let spec = registry::make(name)?.spec().clone();
+    writeln!(out, "{} ({}, {})", spec.name, spec.official, spec.source)?;
+    let report = check::run(|| registry::make(name))?;
+    writeln!(out, "{:<8} {:<26} {:.0} steps a second", "measured", "speed", speed(name)?)?;
+    writeln!(out, "{report}")?;
+    Ok(report.passed())
+}
+
+/// Environment steps in a second of wall clock, resets included, with actions in the middle of their range.
+fn speed(name: &str) -> Result<f64, Error> {
+    let mut env = ScaledActions::new(registry::make(name)?);
+    let (mut observation, action) =
+        (vec![0.0; env.spec().observation_dim], vec![0.0; env.spec().action_dim()]);
+    env.reset(0, &mut observation);
+    let (start, mut steps) = (Instant::now(), 0);
+    while start.elapsed() < MEASURED {
+        if env.step(&action, &mut observation).end.is_over() {
+            env.failure().map_or(Ok(()), Err)?;
+            env.reset(steps, &mut observation);
+        }
+        steps += 1;
+    }
+    Ok(steps as f64 / start.elapsed().as_secs_f64())
+}
+
 fn heading(source: Source) -> &'static str {
     match source {
         Source::Gymnasium => "Gymnasium 1.4, MuJoCo v5",
         Source::DmControl => "DeepMind Control Suite, dm_control 1.0.50",
         Source::Classic => "environments without a simulator",
+        Source::Python => "a Python process",
+        Source::Custom => "environments that this program registers",
     }
 }
 

@@ -56,7 +56,39 @@ pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, task: &Task) -> Resu
     Ok((agent, checkpoint.state()?))
 }
 
-/// Plays `episodes` episodes; `None` if `stop` was raised meanwhile. Episode i depends on `seed` and i only, so that an
+/// Where an evaluation stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Episode, counted from 0.
+    pub episode: u64,
+    /// Decisions taken in it.
+    pub decision: u64,
+    /// Its return so far.
+    pub total: f64,
+    /// Whether it goes on.
+    pub end: End,
+}
+
+/// Somebody who looks on while episodes are played, without touching them.
+pub trait Watcher {
+    /// An episode begins, or a decision was taken in it.
+    fn moment(&mut self, _task: &mut Task, _moment: &Moment) {}
+
+    /// An episode is over; its return is the last one.
+    fn episode(&mut self, _scores: &Scores) {}
+}
+
+/// What is called after each episode.
+struct AfterEpisode<F>(F);
+
+impl<F: FnMut(&Scores)> Watcher for AfterEpisode<F> {
+    fn episode(&mut self, scores: &Scores) {
+        (self.0)(scores);
+    }
+}
+
+/// Plays `episodes` episodes; `None` if `stop` was raised meanwhile, or the
+/// environment failed ([`Task::require_alive`]). Episode i depends on `seed` and i only, so that an
 /// evaluation repeats bit by bit and a longer one begins with the shorter one.
 pub fn evaluate(
     agent: &Agent,
@@ -65,15 +97,29 @@ pub fn evaluate(
     episodes: u64,
     seed: u64,
     stop: &AtomicBool,
-    mut after_episode: impl FnMut(&Scores),
+    after_episode: impl FnMut(&Scores),
+) -> Option<Scores> {
+    watch(agent, task, schedule, episodes, seed, stop, &mut AfterEpisode(after_episode))
+}
+
+/// The same with somebody looking on.
+pub fn watch(
+    agent: &Agent,
+    task: &mut Task,
+    schedule: Schedule,
+    episodes: u64,
+    seed: u64,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
 ) -> Option<Scores> {
     let mut scores = Scores { returns: Vec::new(), lengths: Vec::new(), bad_scores: 0, plan_seconds: 0.0 };
     for episode in 0..episodes {
         let mut noise = [Stream::new(seed, &format!("evaluation {episode}"))];
         task.reset(noise[0].seed());
         let (mut plan, mut total, mut length) = (Plan::cold(), 0.0, 0);
+        watcher.moment(task, &Moment { episode, decision: 0, total, end: End::Running });
         loop {
-            if stop.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) || task.require_alive().is_err() {
                 return None;
             }
             let plans = std::slice::from_ref(&plan);
@@ -85,13 +131,14 @@ pub fn evaluate(
             scores.bad_scores += decision.bad_scores;
             total += transition.reward;
             length += 1;
+            watcher.moment(task, &Moment { episode, decision: length, total, end: transition.end });
             if transition.end != End::Running {
                 break;
             }
         }
         scores.returns.push(total);
         scores.lengths.push(length);
-        after_episode(&scores);
+        watcher.episode(&scores);
     }
     Some(scores)
 }

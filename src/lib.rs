@@ -4,6 +4,7 @@
 //! `td-koopman-agents`, simulators in `td-koopman-envs`; files, flags, clocks and terminals live here only.
 #![warn(missing_docs)]
 
+pub mod app;
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
@@ -19,3 +20,7 @@ pub mod study;
 pub mod task;
 pub mod trace;
 pub mod train;
+pub mod video;
+
+pub use app::run;
+pub use td_koopman_envs as envs;

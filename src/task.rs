@@ -4,7 +4,7 @@ use crate::config::EnvConfig;
 use anyhow::Result;
 use std::num::NonZeroUsize;
 use td_koopman_envs::wrappers::{ActionRepeat, ScaledActions, Tap, TapEvent};
-use td_koopman_envs::{End, Env, Spec};
+use td_koopman_envs::{End, Env, Error, Frame, Painter, Spec};
 
 /// A wrapped environment and its buffers.
 pub struct Task {
@@ -68,6 +68,24 @@ impl Task {
         let step = self.env.step(&self.action, &mut self.raw);
         self.round();
         Transition { reward: step.reward, end: step.end }
+    }
+
+    /// Draws the present state.
+    ///
+    /// # Errors
+    ///
+    /// See [`Env::render`].
+    pub fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        self.env.render(painter)
+    }
+
+    /// Refuses to go on with an environment whose process has failed; see [`Env::failure`].
+    ///
+    /// # Errors
+    ///
+    /// What it failed of.
+    pub fn require_alive(&self) -> Result<(), Error> {
+        self.env.failure().map_or(Ok(()), Err)
     }
 
     /// The current observation.

@@ -28,6 +28,8 @@ fn bad_requests_end_with_one_sentence_and_exit_code_2() {
         (&["compare", "--env", "pendulum", "--seeds", "3..1"], "did you mean 1..3?"),
         (&["sweep", "absent.toml"], "cannot read the sweep file absent.toml"),
         (&["eval", "absent"], "absent holds no checkpoint"),
+        (&["envs", "--check", "pendulm"], "the nearest names are pendulum"),
+        (&["--env", "py:gymnasium"], "is not written py:MODULE:ID, e.g. py:gymnasium:Pendulum-v1"),
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -65,6 +67,20 @@ fn an_option_that_the_environment_does_not_have_is_refused_with_those_it_has() {
         "{message}"
     );
     assert!(message.contains("ctrl_cost_weight") && message.contains("td-koopman envs hopper"), "{message}");
+}
+
+#[test]
+fn an_environment_is_tested_in_a_table() {
+    let output = run(&["envs", "--check", "pendulum"]);
+    let table = said(&output);
+    assert!(output.status.success(), "{table}");
+    for line in ["pendulum (Pendulum-v1, classic)", "passed   same seed, same episode", "passed   pictures"] {
+        assert!(table.lines().any(|row| row.starts_with(line)), "{line}: {table}");
+    }
+    assert!(
+        table.contains(" steps a second") && table.ends_with("`pendulum` keeps its promises\n"),
+        "{table}"
+    );
 }
 
 /// Train, evaluate twice, write a trace: what the README promises.
@@ -112,4 +128,16 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
     assert!(text.lines().last().unwrap().ends_with("truncated"));
     let said = evaluate(&path("c.csv"));
     assert!(said.contains("return ") && said.contains(" ± ") && said.contains("over 2 episodes"), "{said}");
+
+    let video = path("v.gif");
+    let filmed =
+        run(&["eval", &folder, "--episodes", "2", "--seed", "7", "--video", &video, "--video-every", "25"]);
+    let filmed = self::said(&filmed);
+    assert!(
+        filmed.contains(said.lines().last().unwrap()),
+        "looking on changed the returns: {filmed}\n{said}"
+    );
+    // where there is no OpenGL, one warning says what to install
+    let drawn = filmed.contains("v.gif, 6 frames") && std::fs::read(&video).unwrap().starts_with(b"GIF89a");
+    assert!(drawn || filmed.contains("warning: no video: pictures need OpenGL"), "{filmed}");
 }

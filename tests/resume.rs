@@ -83,6 +83,31 @@ fn essence(folder: &Path) -> (Value, Vec<u8>, Vec<u8>, Vec<Vec<String>>) {
     (state, read("agent.safetensors"), read("replay.safetensors"), rows)
 }
 
+#[test]
+fn a_run_with_videos_is_the_same_run() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (plain, filmed) = (temporary.path().join("plain"), temporary.path().join("filmed"));
+    let rarely = "train.checkpoint_seconds=600";
+    finish(start(&plain, "pendulum", "1000", &[rarely]));
+    finish(start(&filmed, "pendulum", "1000", &[rarely, "evaluation.video_every=2"]));
+    assert_eq!(essence(&plain), essence(&filmed));
+    let mut videos: Vec<_> =
+        fs::read_dir(filmed.join("videos")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    videos.sort();
+    assert_eq!(
+        videos,
+        ["1000.gif", "900.gif"],
+        "of the second evaluation, not of the first, and of the last"
+    );
+    for video in videos {
+        let file = fs::File::open(filmed.join("videos").join(video)).unwrap();
+        let mut decoder = gif::DecodeOptions::new().read_info(file).unwrap();
+        let frames = std::iter::from_fn(|| decoder.read_next_frame().unwrap().map(|frame| frame.delay));
+        assert_eq!(frames.count(), 201);
+    }
+    assert!(!plain.join("videos").exists());
+}
+
 fn killed_equals_uninterrupted(env: &str, steps: &str, kills: &[u64], more: &[&str]) {
     let temporary = tempfile::tempdir().unwrap();
     let (whole, killed) = (temporary.path().join("whole"), temporary.path().join("killed"));

@@ -95,6 +95,7 @@ impl Entry {
             max_episode_steps: self.max_episode_steps,
             action_repeat: self.action_repeat,
             terminates: false,
+            timestep: None,
             state_dims,
         }
     }

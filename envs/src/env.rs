@@ -1,7 +1,7 @@
 //! The vocabulary: what an environment says about itself and what it can do.
 use std::fmt;
 
-use crate::Error;
+use crate::{Error, Frame, Painter};
 
 /// Whether and how an episode ended with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub enum Source {
     DmControl,
     /// Written in this crate; no MuJoCo.
     Classic,
+    /// Any Gymnasium environment, in a Python process.
+    Python,
+    /// Added by a user.
+    Custom,
 }
 
 impl fmt::Display for Source {
@@ -57,6 +61,8 @@ impl fmt::Display for Source {
             Source::Gymnasium => "Gymnasium",
             Source::DmControl => "DMControl",
             Source::Classic => "classic",
+            Source::Python => "Python",
+            Source::Custom => "custom",
         })
     }
 }
@@ -83,11 +89,39 @@ pub struct Spec {
     pub action_repeat: usize,
     /// Whether an episode can end before its time, with [`End::Terminated`].
     pub terminates: bool,
+    /// Simulated seconds of a simulator step, where there is a clock.
+    pub timestep: Option<f64>,
     /// Sizes of a [`State`], where there is one.
     pub state_dims: Option<StateDims>,
 }
 
 impl Spec {
+    /// An environment of one's own, one simulator step a decision, without terminations, clock and state. What differs is
+    /// changed afterwards: `Spec { timestep: Some(0.02), ..Spec::new(…) }`.
+    ///
+    /// `action_range` has the lowest and highest action of each actuator, in the units that `step` expects.
+    pub fn new(
+        name: &str,
+        observation_dim: usize,
+        action_range: &[(f64, f64)],
+        max_episode_steps: usize,
+    ) -> Self {
+        let (action_low, action_high) = action_range.iter().copied().unzip();
+        Self {
+            name: name.into(),
+            official: name.into(),
+            source: Source::Custom,
+            observation_dim,
+            action_low,
+            action_high,
+            max_episode_steps,
+            action_repeat: 1,
+            terminates: false,
+            timestep: None,
+            state_dims: None,
+        }
+    }
+
     /// Entries of an action.
     pub fn action_dim(&self) -> usize {
         self.action_low.len()
@@ -148,6 +182,12 @@ pub trait Env: Send {
     /// Applies `action`, in the environment's own units, and writes the observation that follows.
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step;
 
+    /// Why the environment can no longer be used, if it lives in another process and that one failed. From then on
+    /// its numbers are NaN and its steps `Terminated`.
+    fn failure(&self) -> Option<Error> {
+        None
+    }
+
     /// The simulator state, where there is one.
     fn state(&self) -> Option<State> {
         None
@@ -161,6 +201,16 @@ pub trait Env: Send {
     /// The environment has no state, or one of other sizes.
     fn set_state(&mut self, _state: &State, _observation: &mut [f64]) -> Result<(), Error> {
         Err(Error::NoState { env: self.spec().name.clone() })
+    }
+
+    /// Draws the present state; the episode goes on as if nobody had looked. What has no picture keeps this
+    /// default; a [`Frame`] can draw simple ones.
+    ///
+    /// # Errors
+    ///
+    /// There is no picture, no such camera, or nothing to draw with.
+    fn render(&mut self, _painter: &mut Painter) -> Result<Frame, Error> {
+        Err(Error::NoPicture { env: self.spec().name.clone() })
     }
 }
 

@@ -15,7 +15,46 @@ pub enum Error {
         /// The name asked for.
         name: String,
         /// The most similar registered names, best first.
-        nearest: Vec<&'static str>,
+        nearest: Vec<String>,
+    },
+    /// The name cannot be given to another environment.
+    #[error("there is an environment called `{name}` already; register yours under another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    #[cfg(feature = "gymnasium-rs")]
+    /// An environment of another library has a space that cannot be used.
+    #[error("the {kind} space of `{env}` is {space}; only boxes with finite actions can be used")]
+    Space {
+        /// The environment.
+        env: String,
+        /// `action` or `observation`.
+        kind: &'static str,
+        /// What it is.
+        space: String,
+    },
+    /// A registered environment could not be made.
+    #[error("the environment `{env}` cannot be made: {message}")]
+    Build {
+        /// Its name.
+        env: String,
+        /// What its constructor said.
+        message: String,
+    },
+    /// The name of a Python environment is not complete.
+    #[error("`{name}` is not written py:MODULE:ID, e.g. py:gymnasium:Pendulum-v1")]
+    PythonName {
+        /// The name asked for.
+        name: String,
+    },
+    /// The process in which an environment lives cannot be started, or failed.
+    #[error("the Python environment `{env}` {message}")]
+    Python {
+        /// Its name.
+        env: String,
+        /// What happened, and what the process said.
+        message: String,
     },
     /// The MuJoCo library that the program loaded is not the one its bindings were made for.
     #[error(
@@ -107,6 +146,39 @@ pub enum Error {
         expected: &'static str,
         /// What it is when nothing is given.
         default: OptionValue,
+    },
+    /// The environment cannot be drawn.
+    #[error("the environment `{env}` has no picture")]
+    NoPicture {
+        /// The environment.
+        env: String,
+    },
+    /// There is nothing to draw MuJoCo's pictures with.
+    #[error(
+        "pictures need OpenGL through EGL, which does not work here ({message}); on Debian and Ubuntu \
+         `apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` brings one that needs no graphics card"
+    )]
+    NoRenderer {
+        /// What could not be done.
+        message: String,
+    },
+    /// The model has no such camera.
+    #[error("the model has no camera `{camera}`; its cameras are {}", if .known.is_empty() { "none".into() } else { .known.join(", ") })]
+    UnknownCamera {
+        /// The camera asked for.
+        camera: String,
+        /// Numbers and names of those there are.
+        known: Vec<String>,
+    },
+    /// The picture is larger than the model allows, or empty.
+    #[error("a picture of {width}x{height} is not possible; the model allows 1x1 to {}x{}", .largest.0, .largest.1)]
+    PictureSize {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// The most of both.
+        largest: (usize, usize),
     },
     /// The environment has no state that can be set.
     #[error("the environment `{env}` cannot be put into a chosen state; start it with a seed instead")]

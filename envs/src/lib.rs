@@ -5,6 +5,8 @@
 //! it can do; [`wrappers`] change its clock and its units. Everything here is deterministic: the seed given to `reset` decides an episode
 //! bit for bit.
 //!
+//! A program of one's own [`register`]s further environments while it runs.
+//!
 //! # Adding an environment
 //!
 //! 1. On MuJoCo: one file in `gym/` or `dmc/` with a type that implements the `Task` of that folder:
@@ -18,22 +20,33 @@
 //! 5. Record the original: a name in `scripts/originals.py`, then `scripts/record_reference.py NAME`. The tests take
 //!    every environment of the tables; where random actions leave the reward at zero, add a chosen state that does
 //!    not to `scripts/chosen_states.py` and `tests/parity.rs`, and options that differ from the defaults to both.
-//! 6. A new model file must be one that `envs/mujoco/provision.py` keeps.
+//! 6. [`check::run`] checks it with all others in `tests/check.rs`; `td-koopman envs --check NAME` prints the
+//!    result.
+//! 7. A new model file must be one that `envs/mujoco/provision.py` keeps.
 #![warn(missing_docs)]
 
+pub mod check;
 pub mod classic;
+mod custom;
 mod dmc;
 mod entry;
 mod env;
 mod error;
 mod gym;
+#[cfg(feature = "gymnasium-rs")]
+pub mod gymnasium_rs;
 mod mujoco;
 mod options;
+mod picture;
+mod python;
 mod random;
 pub mod registry;
 pub mod wrappers;
 
+pub use custom::register;
 pub use entry::Entry;
 pub use env::{End, Env, Source, Spec, State, StateDims, Step};
 pub use error::Error;
 pub use options::{EnvOption, OptionValue};
+pub use picture::{Frame, Painter, View};
+pub use random::Random;

@@ -1,22 +1,32 @@
 //! Names to environments. The tables are in `gym`, `dmc` and `classic`: one line an environment.
 use std::sync::LazyLock;
 
-use crate::{Env, Error, OptionValue, classic, dmc, entry::Entry, gym, wrappers::TimeLimit};
+use crate::{
+    Env, Error, OptionValue, classic, custom, dmc, entry::Entry, gym, options::Options, python,
+    wrappers::TimeLimit,
+};
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| [gym::TABLE, dmc::TABLE, classic::TABLE].concat());
 
-/// All registered environments.
+/// The environments that come with this crate.
 pub fn table() -> &'static [Entry] {
     &TABLE
 }
 
-/// The short names of all registered environments.
+/// Their short names.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|entry| entry.name)
 }
 
+/// Everything there is to open by a name of ours: what comes with this crate, then what was
+/// [registered](crate::register).
+pub fn all_names() -> Vec<String> {
+    names().map(str::to_owned).chain(custom::names()).collect()
+}
+
 /// Makes the environment of that name, with its time limit and the default options. The short and the official
-/// name will do, in any case, with `_` for `-`, and `dmc:cheetah-run` as well as `dmc/cheetah-run`.
+/// name will do, in any case, with `_` for `-`, and `dmc:cheetah-run` as well as `dmc/cheetah-run`; so will a
+/// [registered](crate::register) name, and `py:module:EnvId` for any Gymnasium environment with Box spaces.
 ///
 /// # Errors
 ///
@@ -25,13 +35,19 @@ pub fn make(name: &str) -> Result<Box<dyn Env>, Error> {
     make_with(name, &[])
 }
 
-/// The same with some options as given, see [`Entry::options`].
+/// The same with some options as given, see [`Entry::options`]; only environments of the table have options.
 ///
 /// # Errors
 ///
 /// Also an option that the task does not have, and a value that it cannot take.
 pub fn make_with(name: &str, options: &[(String, OptionValue)]) -> Result<Box<dyn Env>, Error> {
-    Ok(Box::new(TimeLimit::new(find(name)?.build(options)?)))
+    check(name, options)?;
+    let env = match custom::make(name) {
+        Some(env) => env?,
+        None if python::is_python(name) => python::make(name)?,
+        None => find(name)?.build(options)?,
+    };
+    Ok(Box::new(TimeLimit::new(env)))
 }
 
 /// Refuses what [`make_with`] would refuse of a name and of options, without making anything.
@@ -40,6 +56,9 @@ pub fn make_with(name: &str, options: &[(String, OptionValue)]) -> Result<Box<dy
 ///
 /// An unknown name, an option that the task does not have, or a value that it cannot take.
 pub fn check(name: &str, options: &[(String, OptionValue)]) -> Result<(), Error> {
+    if custom::is_registered(name) || python::is_python(name) {
+        return Options::resolve(name, &[], options).map(|_| ());
+    }
     find(name)?.resolve(options).map(|_| ())
 }
 
@@ -49,7 +68,6 @@ pub fn check(name: &str, options: &[(String, OptionValue)]) -> Result<(), Error>
 ///
 /// The name is unknown.
 pub fn find(name: &str) -> Result<&'static Entry, Error> {
-    let plain = |name: &str| name.to_lowercase().replace(':', "/").replace('_', "-");
     let wanted = plain(name);
     TABLE
         .iter()
@@ -57,17 +75,26 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
         .ok_or_else(|| Error::UnknownEnv { name: name.to_string(), nearest: nearest(&wanted) })
 }
 
-/// The three short names that look most like `name`.
-fn nearest(name: &str) -> Vec<&'static str> {
+/// The spelling in which names are compared.
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace(':', "/").replace('_', "-")
+}
+
+/// The three names that look most like `name`.
+fn nearest(name: &str) -> Vec<String> {
     let name = name.to_lowercase();
-    let likeness = |entry: &Entry| {
-        let [short, official] =
-            [entry.name, entry.official].map(|known| strsim::jaro_winkler(&name, &known.to_lowercase()));
-        short.max(official)
-    };
-    let mut entries: Vec<&Entry> = TABLE.iter().collect();
-    entries.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
-    entries.iter().take(3).map(|entry| entry.name).collect()
+    let likeness = |known: &str| strsim::jaro_winkler(&name, &known.to_lowercase());
+    let official = TABLE.iter().map(|entry| (entry.name.to_owned(), likeness(entry.official)));
+    let short = all_names().into_iter().map(|name| (name.clone(), likeness(&name)));
+    let mut all: Vec<_> = short.chain(official).collect();
+    all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    let mut best: Vec<String> = Vec::new();
+    for (name, _) in all {
+        if best.len() < 3 && !best.contains(&name) {
+            best.push(name);
+        }
+    }
+    best
 }
 
 #[cfg(test)]

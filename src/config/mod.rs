@@ -149,6 +149,9 @@ pub struct EvaluationConfig {
     /// Planning horizons at which every evaluation is repeated, beside that of the schedule.
     #[serde(default)] // older runs did not have it
     pub horizons: Vec<usize>,
+    /// Evaluations per video of an episode; 0 for none.
+    #[serde(default)]
+    pub video_every: u64,
 }
 
 impl RunConfig {
@@ -341,6 +344,14 @@ pub(crate) mod tests {
             let config = with(&[&format!("planner.kind={}", kind.name())]).unwrap();
             assert_eq!((config.planner.kind, config.planner_name()), (kind, kind.name()));
         }
+    }
+
+    #[test]
+    fn a_run_saved_before_there_were_videos_still_loads() {
+        let config = with(&[]).unwrap();
+        let mut saved: toml::Table = config.to_toml().parse().unwrap();
+        assert!(saved["evaluation"].as_table_mut().unwrap().remove("video_every").is_some());
+        assert_eq!(RunConfig::from_toml(&saved.to_string(), "saved").unwrap(), config);
     }
 
     /// The key tables of single planners came later than the first runs.

@@ -194,6 +194,7 @@ fn cell(
         seed: Some(seed),
         device: None,
         out: Some(folder.clone()),
+        video_every: None,
         config: args.config.clone(),
         set: [vec![one_thread], args.set.clone(), variant.settings.clone()].concat(),
     };

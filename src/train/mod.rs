@@ -1,5 +1,6 @@
 //! Training: act, step, store, learn; evaluate and save when their clocks say so.
 
+mod film;
 mod meters;
 mod run;
 mod state;

@@ -1,11 +1,11 @@
 //! One training run: its parts, and what can be done with them.
 
+use super::film;
 use super::meters::Meters;
 use super::state::TrainState;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Cadence, RunConfig};
 use crate::diagnose;
-use crate::evaluate::evaluate;
 use crate::memory;
 use crate::provenance;
 use crate::record::{
@@ -119,6 +119,7 @@ impl Run {
         for action in self.state.live.actions.chunks_exact(actions) {
             self.task.step(action);
         }
+        self.task.require_alive()?;
         let seen = &self.state.live.observations;
         ensure!(
             seen.ends_with(self.task.observation()),
@@ -173,6 +174,7 @@ impl Run {
         let action = self.choose_action();
         let (transition, seconds) = timed(|| self.task.step(&action));
         self.state.meters.env_seconds += seconds;
+        self.task.require_alive()?;
         ensure!(
             transition.reward.is_finite() && self.task.observation().iter().all(|x| x.is_finite()),
             "the simulator returned a number that is not finite at environment step {}: its state has exploded",
@@ -265,10 +267,9 @@ impl Run {
         self.show_progress("evaluate");
         let (episodes, schedule) = (self.config.evaluation.episodes, self.schedule());
         let (agent, config) = (&self.agent, &self.config);
-        let scores = self.clock.uncounted(|| -> Result<_> {
-            let mut task = Task::open(&config.env, config.train.action_repeat)?;
-            Ok(evaluate(agent, &mut task, schedule, episodes, config.seed, stop, |_| {}))
-        })?;
+        let film = film::file(config, &self.folder, self.state.env_step);
+        let scores =
+            self.clock.uncounted(|| film::evaluation(agent, schedule, config, film.as_deref(), stop))?;
         let Some(scores) = scores else { return Ok(()) };
         if !self.replay.is_empty() {
             let Some(diagnosis) = self.diagnose(schedule, stop)? else { return Ok(()) };
@@ -298,6 +299,7 @@ impl Run {
             let mut task = Task::open(&config.env, config.train.action_repeat)?;
             let (horizons, episodes) = (&evaluation.horizons, evaluation.episodes);
             let returns = diagnose::returns(agent, &mut task, schedule, horizons, episodes, seed, stop);
+            task.require_alive()?;
             Ok(returns.map(|returns| {
                 values.extend(returns);
                 Diagnosis { env_step, values }
@@ -401,6 +403,7 @@ pub fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) ->
         let mut c = c.clone();
         (c.steps, c.threads, c.device) = (0, 0, String::new());
         c.train.checkpoint_seconds = 0.0;
+        c.evaluation.video_every = 0;
         c.to_toml()
     };
     let mut there = there.clone();

@@ -2,7 +2,7 @@
 use std::f64::consts::{PI, TAU};
 
 use crate::{
-    End, Env, EnvOption, Error, OptionValue, Spec, State, StateDims, Step,
+    End, Env, EnvOption, Error, Frame, OptionValue, Painter, Spec, State, StateDims, Step,
     entry::Entry,
     env::{check_state, fill},
     options::{Options, option},
@@ -38,11 +38,9 @@ impl Pendulum {
 
     /// The pendulum, called as `entry` says.
     pub(crate) fn new(entry: &Entry, options: &Options) -> Self {
-        let spec = entry.spec(
-            3,
-            (vec![-MAX_TORQUE], vec![MAX_TORQUE]),
-            Some(StateDims { qpos: 1, qvel: 1, extra: 0 }),
-        );
+        let range = (vec![-MAX_TORQUE], vec![MAX_TORQUE]);
+        let spec = entry.spec(3, range, Some(StateDims { qpos: 1, qvel: 1, extra: 0 }));
+        let spec = Spec { timestep: Some(TIMESTEP), ..spec };
         Self { spec, gravity: options.number("g"), angle: 0.0, velocity: 0.0 }
     }
 
@@ -89,5 +87,14 @@ impl Env for Pendulum {
         check_state(&self.spec, state)?;
         self.start(state.qpos[0], state.qvel[0], observation);
         Ok(())
+    }
+
+    /// The rod and its axle; θ grows anticlockwise.
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        let mut frame = Frame::blank(painter.view().width, painter.view().height, [255; 3]);
+        let tip = [-0.8 * self.angle.sin(), 0.8 * self.angle.cos()];
+        frame.capsule([0.0; 2], tip, 0.08, [204, 77, 77]);
+        frame.capsule([0.0; 2], [0.0; 2], 0.03, [0; 3]);
+        Ok(frame)
     }
 }

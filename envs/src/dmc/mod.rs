@@ -26,7 +26,7 @@ mod walker;
 pub(crate) use table::TABLE;
 
 use crate::{
-    End, Env, Error, Spec, State, Step,
+    End, Env, Error, Frame, Painter, Spec, State, Step,
     entry::{Build, Entry},
     env::{check_state, fill},
     mujoco::{Convention, Physics, load_model},
@@ -81,6 +81,7 @@ pub(crate) fn make<T: Task>(entry: &Entry, (mut physics, task): (Physics, T)) ->
     let observation_dim = task.observe(&physics).count();
     let extra = task.extra(&physics).len();
     let spec = entry.spec(observation_dim, physics.action_range(), Some(physics.state_dims(extra)));
+    let spec = Spec { timestep: Some(physics.control_timestep()), ..spec };
     Ok(Box::new(SuiteEnv { spec, physics, task }))
 }
 
@@ -144,6 +145,10 @@ impl<T: Task> Env for SuiteEnv<T> {
         check_state(&self.spec, state)?;
         self.start(state, observation);
         Ok(())
+    }
+
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        self.physics.render(painter)
     }
 }
 

@@ -23,10 +23,10 @@ use reacher::Reacher;
 use swimmer::Swimmer;
 
 use crate::{
-    Env, EnvOption, Error, Source, Spec, State, Step,
+    Env, EnvOption, Error, Frame, Painter, Source, Spec, State, Step,
     entry::{Entry, entry},
     env::{check_state, fill},
-    mujoco::{Convention, Data, Physics, load_model},
+    mujoco::{Convention, Data, Physics, load_endless},
     options::Options,
     random::Random,
 };
@@ -94,12 +94,12 @@ struct Transition<'a> {
 
 /// Makes an environment of a task.
 fn make<T: Task>(entry: &Entry, options: &Options) -> Result<Box<dyn Env>, Error> {
-    let mut physics = Physics::new(load_model(T::MODEL)?, T::CONVENTION, options.count("frame_skip"));
+    let mut physics = Physics::new(load_endless(T::MODEL)?, T::CONVENTION, options.count("frame_skip"));
     physics.start_here();
     let task = T::new(options, &physics)?;
     let observation_dim = task.observe(physics.data()).count();
     let spec = entry.spec(observation_dim, physics.action_range(), Some(physics.state_dims(0)));
-    let spec = Spec { terminates: task.terminates(), ..spec };
+    let spec = Spec { terminates: task.terminates(), timestep: Some(physics.control_timestep()), ..spec };
     Ok(Box::new(GymEnv { spec, physics, task }))
 }
 
@@ -146,6 +146,10 @@ impl<T: Task> Env for GymEnv<T> {
         self.physics.start_from(&state.qpos, &state.qvel);
         self.observe(observation);
         Ok(())
+    }
+
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        self.physics.render(painter)
     }
 }
 

@@ -4,5 +4,5 @@ mod models;
 mod physics;
 
 use library::check_library;
-pub(crate) use models::{load_edited, load_model, load_spec, model_error};
+pub(crate) use models::{load_edited, load_endless, load_model, load_spec, model_error};
 pub(crate) use physics::{Convention, Data, Physics};

@@ -19,6 +19,23 @@ pub(crate) fn load_model(file: &str) -> Result<MjModel, Error> {
     MjModel::from_xml(&path).map_err(|error| model_error(&path, &error))
 }
 
+/// Loads a model whose `floor`, if it has one, reaches everywhere to the eye too, as it does to the feet: planes are
+/// endless in collisions, but drawn as large as the file says, and whoever runs fast leaves that behind.
+pub(crate) fn load_endless(file: &str) -> Result<MjModel, Error> {
+    let (mut spec, path) = load_spec(file)?;
+    if let Some(floor) = spec.geom_mut("floor") {
+        let [x, _, grid] = *floor.size();
+        *floor.size_mut() = [0.0, 0.0, grid];
+        let material = floor.material().to_owned();
+        if let Some(material) = spec.material_mut(&material) {
+            // squares as large as before: so many per metre instead of per floor
+            material.texrepeat_mut().iter_mut().for_each(|repeats| *repeats /= 2.0 * x as f32);
+            material.set_texuniform(true);
+        }
+    }
+    spec.compile().map_err(|error| model_error(&path, &error))
+}
+
 /// Loads a model for editing. Returns its path too, for the messages of what follows.
 pub(crate) fn load_spec(file: &str) -> Result<(MjSpec, PathBuf), Error> {
     check_library()?;

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use mujoco_rs::prelude::{MjData, MjModel, MjtDisableBit, MjtIntegrator, MjtObjBase};
 
-use crate::{Error, StateDims};
+use crate::{Error, Frame, Painter, StateDims};
 
 /// The data of a simulation that owns its model.
 pub(crate) type Data = MjData<Box<MjModel>>;
@@ -154,6 +154,11 @@ impl Physics {
             Convention::GymnasiumWithContactForces => self.data.rne_post_constraint(),
             Convention::DmControl => self.data.step1(),
         }
+    }
+
+    /// A picture of the simulation as it is.
+    pub(crate) fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        painter.simulation(&mut self.data)
     }
 
     fn uses_runge_kutta(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Lets a decision last several simulator steps.
 use std::num::NonZeroUsize;
 
-use crate::{End, Env, Error, Spec, State, Step};
+use crate::{End, Env, Error, Frame, Painter, Spec, State, Step};
 
 /// Applies each action several times and sums the rewards; stops at an end. The observation is the last one.
 ///
@@ -46,6 +46,13 @@ impl Env for ActionRepeat {
 
     fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
         self.inner.set_state(state, observation)
+    }
+    fn failure(&self) -> Option<Error> {
+        self.inner.failure()
+    }
+
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        self.inner.render(painter)
     }
 }
 

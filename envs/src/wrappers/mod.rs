@@ -15,7 +15,7 @@ pub use time_limit::TimeLimit;
 #[cfg(test)]
 pub(crate) mod testing {
     //! An environment whose every number is known.
-    use crate::{End, Env, Source, Spec, Step};
+    use crate::{End, Env, Spec, Step};
 
     /// Observes the number of steps taken, pays it plus the action, terminates at `length`.
     pub(crate) struct Counter {
@@ -26,18 +26,7 @@ pub(crate) mod testing {
 
     impl Counter {
         pub(crate) fn new(length: usize) -> Self {
-            let spec = Spec {
-                name: "counter".into(),
-                official: "counter".into(),
-                source: Source::Classic,
-                observation_dim: 1,
-                action_low: vec![-2.0],
-                action_high: vec![6.0],
-                max_episode_steps: 5,
-                action_repeat: 1,
-                terminates: true,
-                state_dims: None,
-            };
+            let spec = Spec { terminates: true, ..Spec::new("counter", 1, &[(-2.0, 6.0)], 5) };
             Self { spec, steps: 0, length }
         }
     }

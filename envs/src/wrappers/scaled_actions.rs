@@ -1,5 +1,5 @@
 //! Lets every environment be driven with actions in [-1, 1].
-use crate::{Env, Error, Spec, State, Step};
+use crate::{Env, Error, Frame, Painter, Spec, State, Step};
 
 /// Maps actions from [-1, 1] linearly to the inner environment's range; clamps what lies outside.
 pub struct ScaledActions {
@@ -45,6 +45,13 @@ impl Env for ScaledActions {
 
     fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {
         self.inner.set_state(state, observation)
+    }
+    fn failure(&self) -> Option<Error> {
+        self.inner.failure()
+    }
+
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        self.inner.render(painter)
     }
 }
 

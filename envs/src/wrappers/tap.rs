@@ -1,5 +1,5 @@
 //! Lets somebody watch every simulator step.
-use crate::{Env, Error, Spec, State, Step};
+use crate::{Env, Error, Frame, Painter, Spec, State, Step};
 
 /// What a [`Tap`] reports.
 pub enum TapEvent<'a> {
@@ -70,6 +70,13 @@ impl Env for Tap {
         self.inner.set_state(state, observation)?;
         self.started(observation);
         Ok(())
+    }
+    fn failure(&self) -> Option<Error> {
+        self.inner.failure()
+    }
+
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        self.inner.render(painter)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Ends an episode when its time is up.
-use crate::{End, Env, Error, Spec, State, Step};
+use crate::{End, Env, Error, Frame, Painter, Spec, State, Step};
 
 /// Truncates an episode after `max_episode_steps` of its spec. A task that ends itself in that very step has
 /// terminated: nothing would have followed.
@@ -44,6 +44,13 @@ impl Env for TimeLimit {
         self.inner.set_state(state, observation)?;
         self.steps = 0;
         Ok(())
+    }
+    fn failure(&self) -> Option<Error> {
+        self.inner.failure()
+    }
+
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        self.inner.render(painter)
     }
 }
 

@@ -115,6 +115,7 @@ impl Cell {
             let last = scores.returns.last().copied().unwrap_or_default();
             eprintln!("episode {} of {episodes}: return {last:.3}", scores.returns.len());
         });
+        task.require_alive()?;
         Ok(scores.map(|scores| Measured {
             return_mean: scores.mean(),
             return_sd: scores.sd(),

@@ -1,0 +1,73 @@
+"""Serves one Gymnasium environment over stdin and stdout, a line a message; started by td-koopman.
+
+  ours                    theirs
+                          spec OBSERVATIONS ACTIONS STEPS SECONDS|none LOW... HIGH...
+  reset SEED              observation VALUE...
+  step VALUE...           step REWARD running|terminated|truncated VALUE...
+
+Either may be answered by `error TEXT`, after which this process ends. It also ends when stdin does, so it never
+outlives the program that started it.
+"""
+import os
+import sys
+
+# What an environment prints must not get between the messages.
+replies = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
+def say(*words):
+    print(*words, file=replies, flush=True)
+
+
+def numbers(values):
+    return " ".join(repr(float(value)) for value in values)
+
+
+def opened(module, name):
+    import importlib
+
+    import gymnasium
+    import numpy
+
+    importlib.import_module(module)
+    env = gymnasium.make(name)
+    for kind, space in (("observation", env.observation_space), ("action", env.action_space)):
+        if not isinstance(space, gymnasium.spaces.Box):
+            raise TypeError(f"its {kind} space is {space}; only Box spaces can be used")
+    low, high = env.action_space.low.ravel(), env.action_space.high.ravel()
+    if not (numpy.isfinite(low).all() and numpy.isfinite(high).all()):
+        raise ValueError(f"its action space {env.action_space} has no finite limits")
+    return env, low, high
+
+
+def serve(module, name):
+    env, low, high = opened(module, name)
+    import numpy
+
+    steps = (env.spec.max_episode_steps if env.spec else None) or 1000
+    seconds = getattr(env.unwrapped, "dt", None)
+    seconds = repr(float(seconds)) if isinstance(seconds, (int, float)) else "none"
+    say("spec", int(numpy.prod(env.observation_space.shape)), low.size, steps, seconds, numbers(low), numbers(high))
+    box = env.action_space
+    for line in sys.stdin:
+        kind, *words = line.split()
+        if kind == "reset":
+            observation, _ = env.reset(seed=int(words[0]))
+            say("observation", numbers(numpy.asarray(observation).ravel()))
+        elif kind == "step":
+            action = numpy.array([float(word) for word in words]).reshape(box.shape).astype(box.dtype)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            end = "terminated" if terminated else "truncated" if truncated else "running"
+            say("step", repr(float(reward)), end, numbers(numpy.asarray(observation).ravel()))
+
+
+if __name__ == "__main__":
+    try:
+        serve(sys.argv[1], sys.argv[2])
+    except ImportError as error:
+        say("error", f"{error} in {sys.executable}; set PYTHON to an interpreter that has it")
+        raise SystemExit(1)
+    except Exception as error:
+        say("error", f"{type(error).__name__}: {error}".replace("\n", " "))
+        raise SystemExit(1)

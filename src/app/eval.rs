@@ -1,0 +1,95 @@
+//! `td-koopman eval`.
+
+use super::{INTERRUPTED, stop_on_ctrl_c, with_threads};
+use crate::checkpoint::Checkpoint;
+use crate::cli::{EvalArgs, settings};
+use crate::config::{ConfigError, Layer, RunConfig, resolve};
+use crate::evaluate::{Moment, Scores, Watcher, restore, watch};
+use crate::task::Task;
+use crate::trace::Trace;
+use crate::video::Video;
+use anyhow::Result;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+/// Plays episodes with the newest checkpoint of a run.
+pub fn run(args: &EvalArgs) -> Result<ExitCode> {
+    if args.video.video_episode.get() > args.episodes {
+        let (wanted, played) = (args.video.video_episode, args.episodes);
+        return Err(ConfigError(format!(
+            "--video-episode {wanted} is not among the {played} episodes played"
+        ))
+        .into());
+    }
+    let checkpoint = Checkpoint::newest_of(&args.run)?;
+    let mut layers = vec![Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?];
+    layers.extend(settings(&args.set)?);
+    layers.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
+    let config: RunConfig = resolve(&layers)?;
+    let stop = stop_on_ctrl_c()?;
+    with_threads(config.threads, || play(&config, &checkpoint, args, &stop))
+}
+
+/// Plays episodes with the agent of a checkpoint and says how they went.
+fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCode> {
+    let trace = Trace::default();
+    let repeat = config.train.action_repeat;
+    let mut task = match &args.trace {
+        Some(_) => Task::open_watched(&config.env, repeat, trace.watcher())?,
+        None => Task::open(&config.env, repeat)?,
+    };
+    let video = match &args.video.video {
+        Some(path) => Video::open(path, args.video.options(), &mut task)?,
+        None => None,
+    };
+    let (agent, state) = restore(config, checkpoint, &task)?;
+    let mut out = io::stdout();
+    writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
+    let mut audience = Audience { out, written: Ok(()), video };
+    let schedule = agent.schedule(state.episode_start);
+    let scores = watch(&agent, &mut task, schedule, args.episodes, args.seed, stop, &mut audience);
+    let Audience { mut out, written, video } = audience;
+    written?;
+    if let Some(video) = video {
+        match video.finish() {
+            Ok(said) => writeln!(out, "{said}")?,
+            Err(error) => eprintln!("warning: no video: {error:#}"),
+        }
+    }
+    task.require_alive()?;
+    let Some(scores) = scores else { return Ok(ExitCode::from(INTERRUPTED)) };
+    writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
+    if scores.bad_scores > 0 {
+        eprintln!(
+            "warning: {} candidates had a score that is infinite or not a number; they were ranked last",
+            scores.bad_scores
+        );
+    }
+    if let Some(path) = &args.trace {
+        trace.write(path, task.spec())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a line an episode and records one of them.
+struct Audience {
+    out: io::Stdout,
+    written: io::Result<()>,
+    video: Option<Video>,
+}
+
+impl Watcher for Audience {
+    fn moment(&mut self, task: &mut Task, moment: &Moment) {
+        if let Some(video) = &mut self.video {
+            video.moment(task, moment);
+        }
+    }
+
+    fn episode(&mut self, scores: &Scores) {
+        let (n, last) = (scores.returns.len(), scores.returns.last().copied().unwrap_or_default());
+        let decisions = scores.lengths.last().copied().unwrap_or_default();
+        let line = writeln!(self.out, "episode {n}: return {last:.3} in {decisions} decisions");
+        self.written = std::mem::replace(&mut self.written, Ok(())).and(line);
+    }
+}

@@ -1,0 +1,201 @@
+//! The program: what its commands do.
+
+mod eval;
+
+use crate::bench::bench;
+use crate::cli::{BenchArgs, Cli, Command, DiagnoseArgs, EnvsArgs, TrainArgs};
+use crate::config::ConfigError;
+use crate::diagnose;
+use crate::environments;
+use crate::report;
+use crate::study::{
+    self,
+    args::{CompareArgs, SweepArgs},
+    compare::Comparison,
+    sweep::Sweep,
+};
+use crate::train::{Outcome, train};
+use anyhow::{Context, Result};
+use clap::Parser;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use td_koopman_agents::device::{self, DeviceError};
+
+/// What was asked for cannot be done as asked.
+const USAGE: u8 = 2;
+/// Stopped by Ctrl-C, as shells say it.
+const INTERRUPTED: u8 = 130;
+
+/// The program: reads the command line, does what it says, and returns how that ended.
+pub fn run() -> ExitCode {
+    device::keep_freed_memory();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TD_KOOPMAN_LOG").unwrap_or_else(|_| "error".into()),
+        )
+        .with_writer(io::stderr)
+        .init();
+    let cli = Cli::parse();
+    if let Err(error) = study::stop_with_parent() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let result = match cli.command {
+        None => run_training(&cli.train),
+        Some(Command::Train(args)) => run_training(&args),
+        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Diagnose(args)) => run_diagnosis(&args),
+        Some(Command::Bench(args)) => run_bench(&args),
+        Some(Command::Plot(args)) => {
+            report::plot(&args.curves, &args.title, &args.out).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Compare(args)) => run_comparison(&args),
+        Some(Command::Sweep(args)) => run_sweep(&args),
+        Some(Command::Envs(args)) => run_environments(&args),
+    };
+    result.unwrap_or_else(|error| {
+        // a closed pipe (`| head`) is no failure of ours
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {error:#}");
+        let usage = error.is::<ConfigError>()
+            || error.is::<DeviceError>()
+            || matches!(
+                error.downcast_ref(),
+                Some(td_koopman_envs::Error::UnknownEnv { .. } | td_koopman_envs::Error::PythonName { .. })
+            );
+        if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    })
+}
+
+/// A flag that the first Ctrl-C raises; the second one stops the program at once.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Runs `work` on one of `threads` threads (0: one per core), the others helping: from inside the pool a parallel
+/// loop starts at once, from outside each one would wait for a thread to wake up.
+fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
+    pool.install(work)
+}
+
+fn run_training(args: &TrainArgs) -> Result<ExitCode> {
+    let config = args.resolve()?;
+    let folder = args.folder(&config);
+    let stop = stop_on_ctrl_c()?;
+    Ok(match with_threads(config.threads, || train(&config, &folder, &stop))? {
+        Outcome::Finished => {
+            eprintln!(
+                "finished: {} environment steps, curve in {}",
+                config.steps,
+                folder.join("curve.svg").display()
+            );
+            ExitCode::SUCCESS
+        }
+        Outcome::Interrupted => {
+            eprintln!("stopped and saved in {}: the same command goes on from here", folder.display());
+            ExitCode::from(INTERRUPTED)
+        }
+    })
+}
+
+fn run_diagnosis(args: &DiagnoseArgs) -> Result<ExitCode> {
+    let stop = stop_on_ctrl_c()?;
+    match with_threads(0, || diagnose::table(args, &stop))? {
+        Some(table) => writeln!(io::stdout(), "{table}").map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        None => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
+    let grid = args.grid()?;
+    let threads = grid.subjects.first().and_then(|s| s.planners.first()).map_or(0, |config| config.threads);
+    let report = with_threads(threads, || bench(&grid))?;
+    writeln!(io::stdout(), "{}", report.table())?;
+    if let Some(path) = &args.json {
+        report.write(path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_comparison(args: &CompareArgs) -> Result<ExitCode> {
+    let comparison = Comparison::new(args)?;
+    if args.list {
+        return print_lines(&comparison.commands());
+    }
+    let outcome = comparison.run(args.jobs.get(), &*stop_on_ctrl_c()?)?;
+    Ok(tell(outcome, &comparison.out))
+}
+
+fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
+    let sweep = Sweep::load(&args.file, args.out.as_deref())?;
+    if args.list {
+        return print_lines(&sweep.commands());
+    }
+    let stop = stop_on_ctrl_c()?;
+    if let Some(number) = args.cell {
+        let cell = sweep.cell(number.get())?;
+        return Ok(match with_threads(cell.config.threads, || sweep.measure(cell, &stop))? {
+            Outcome::Finished => ExitCode::SUCCESS,
+            Outcome::Interrupted => ExitCode::from(INTERRUPTED),
+        });
+    }
+    Ok(tell(sweep.run(args.jobs.get(), &stop)?, &sweep.out))
+}
+
+fn print_lines(lines: &[String]) -> Result<ExitCode> {
+    let mut out = io::stdout();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says how a study ended.
+fn tell(outcome: study::Outcome, out: &Path) -> ExitCode {
+    let report = out.join("README.md");
+    match outcome {
+        study::Outcome::Finished => {
+            eprintln!("finished: {}", report.display());
+            ExitCode::SUCCESS
+        }
+        study::Outcome::Failed(cells) => {
+            eprintln!("{cells} cells failed, see {}; the same command tries them again", report.display());
+            ExitCode::FAILURE
+        }
+        study::Outcome::Interrupted => {
+            eprintln!("stopped and saved: the same command goes on from here");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+fn run_environments(args: &EnvsArgs) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match &args.name {
+        Some(name) if args.check => {
+            return Ok(if environments::check(name, &mut out)? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Some(name) => environments::describe(name, &mut out)?,
+        None => environments::list(&mut out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
