@@ -23,8 +23,9 @@ pub fn agrees_with_flex(device: &Device, tolerance: f32) {
             DynamicsKind::Koopman => &[ControlForm::Additive, ControlForm::Gated][..],
             _ => &[ControlForm::Additive],
         };
-        for &form in forms {
-            let config = config(dynamics, form);
+        for (&form, recipe) in forms.iter().flat_map(|form| [(form, Recipe::V1), (form, Recipe::V2)]) {
+            let mut config = config(dynamics, form);
+            (config.model.recipe, config.model.continuation) = (recipe, Continuation::On);
             let ((actions, parameters), (known_actions, known_parameters)) =
                 (life(&config, device), life(&config, &cpu()));
             near(&actions, &known_actions, tolerance, "actions");
