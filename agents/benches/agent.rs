@@ -116,6 +116,7 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
             policy_fraction: 0.05,
             num_elites: 64.min(size.samples / 2),
             iterations: 6,
+            extra_iterations: 0,
             temperature: 0.5,
             momentum: 0.1,
             init_std: 2.0,

@@ -250,6 +250,7 @@ pub(crate) mod tests {
                 policy_fraction: 0.05,
                 num_elites: 8,
                 iterations: 4,
+                extra_iterations: 0,
                 temperature: 0.5,
                 momentum: 0.1,
                 init_std: 2.0,

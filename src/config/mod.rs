@@ -155,10 +155,12 @@ pub struct EvaluationConfig {
 }
 
 impl RunConfig {
-    /// The part that defines the agent, with what a task decides: its discount, and whether it predicts terminations.
+    /// The part that defines the agent, with what a task decides: its discount, how often plans are refined, and whether
+    /// terminations are predicted.
     pub fn agent_for(&self, task: &Spec) -> AgentConfig {
         let mut agent = self.agent();
         agent.learner.discount = agent.learner.discount_over(task.decisions());
+        agent.planner.iterations = agent.planner.iterations_for(task.action_dim());
         agent.model.continuation = match (agent.model.continuation, task.terminates) {
             (Continuation::Auto, true) => Continuation::On,
             (Continuation::Auto, false) => Continuation::Off,
@@ -405,6 +407,8 @@ pub(crate) mod tests {
         assert_eq!((gym.learner.rho, gym.train.seed_decisions, gym.train.action_repeat), (0.7, 5000, 1));
         assert_eq!(gym.agent_for(&task("halfcheetah")).learner.discount, 0.99);
         assert_eq!(gym.agent_for(&task("halfcheetah")).model.continuation, Continuation::Off);
+        let iterations = |name: &str| dmc.agent_for(&task(name)).planner.iterations;
+        assert_eq!((iterations("cheetah-run"), iterations("dog-run")), (6, 8));
         assert_eq!(gym.agent_for(&task("hopper")).model.continuation, Continuation::On);
     }
 

@@ -16,6 +16,8 @@ pub struct PlannerConfig {
     pub num_elites: usize,
     /// Iterations.
     pub iterations: usize,
+    /// Iterations more for actions of [`PlannerConfig::MANY_ACTIONS`] dimensions and more.
+    pub extra_iterations: usize,
     /// Inverse temperature of the elite weights softmax(temperature·value) (`mppi`, `mppi2`).
     pub temperature: f64,
     /// Share of the previous mean in the next one, and with `icem` of the previous standard deviation.
@@ -33,6 +35,15 @@ pub struct PlannerConfig {
 }
 
 impl PlannerConfig {
+    /// As many as TD-MPC2 gives more iterations to: those of humanoids and dogs.
+    pub const MANY_ACTIONS: usize = 20;
+
+    /// Iterations for so many action dimensions.
+    pub fn iterations_for(&self, actions: usize) -> usize {
+        let extra = if actions >= Self::MANY_ACTIONS { self.extra_iterations } else { 0 };
+        self.iterations + extra
+    }
+
     /// Elites S kept across iterations and decisions.
     pub fn kept_elites(&self) -> usize {
         match self.kind {

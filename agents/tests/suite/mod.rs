@@ -201,6 +201,7 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
             policy_fraction: 0.1,
             num_elites: 8,
             iterations: 3,
+            extra_iterations: 0,
             temperature: 0.5,
             momentum: 0.1,
             init_std: 2.0,
