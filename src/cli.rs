@@ -79,6 +79,9 @@ pub struct TrainArgs {
     /// Environment steps to train for
     #[arg(long)]
     pub steps: Option<u64>,
+    /// Environments that act at once, with one batched plan
+    #[arg(long, value_name = "E")]
+    pub num_envs: Option<usize>,
     /// Seed of everything random
     #[arg(long)]
     pub seed: Option<u64>,
@@ -342,6 +345,7 @@ impl TrainArgs {
         let horizons = horizons.map(|all| all.iter().map(|&h| h as i64).collect::<Vec<_>>().into());
         flag("eval-horizons", "evaluation.horizons", horizons);
         flag("steps", "steps", self.steps.map(|n| (n as i64).into()));
+        flag("num-envs", "train.num_envs", self.num_envs.map(|n| (n as i64).into()));
         flag("seed", "seed", self.seed.map(|n| (n as i64).into()));
         flag("device", "device", self.device.clone().map(Into::into));
         flag("video-every", "evaluation.video_every", self.video_every.map(|n| (n as i64).into()));
@@ -363,6 +367,7 @@ impl TrainArgs {
         let horizons = horizons.map(|all| all.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
         flag("eval-horizons", horizons);
         flag("steps", self.steps.map(|n| n.to_string()));
+        flag("num-envs", self.num_envs.map(|n| n.to_string()));
         flag("seed", self.seed.map(|n| n.to_string()));
         flag("device", self.device.clone());
         flag("video-every", self.video_every.map(|n| n.to_string()));

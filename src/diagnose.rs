@@ -73,7 +73,7 @@ fn examine(run: &Path, args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<
     replay.import(checkpoint.replay()?)?;
     let mut values = vec![("env_step".into(), state.env_step as f64)];
     values.extend(model(&agent, &replay, args.seed, state.env_step));
-    let schedule = agent.schedule(state.episode_start);
+    let schedule = agent.schedule(state.episode_start());
     let returns = returns(&agent, &mut task, schedule, &args.eval_horizons, args.episodes, args.seed, stop);
     task.require_alive()?;
     Ok(returns.map(|returns| {

@@ -53,7 +53,7 @@ pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, task: &Task) -> Resu
     let init = &mut Stream::new(config.seed, "init");
     let mut agent = Agent::new(&config.agent_for(task.spec()), observations, actions, init, &device);
     agent.import(&checkpoint.learner()?)?;
-    Ok((agent, checkpoint.state()?))
+    Ok((agent, TrainState::load(checkpoint)?))
 }
 
 /// Where an evaluation stands.

@@ -70,7 +70,7 @@ fn essence(folder: &Path) -> (Value, Vec<u8>, Vec<u8>, Vec<Vec<String>>) {
     map.remove("seconds");
     map["meters"].as_object_mut().unwrap().retain(|name, _| !name.ends_with("_seconds"));
     let mut rows = Vec::new();
-    for file in ["train.csv", "eval.csv"] {
+    for file in ["train.csv", "eval.csv", "model.csv"] {
         let mut reader = csv::Reader::from_path(folder.join(file)).unwrap();
         let header = reader.headers().unwrap().clone();
         for record in reader.records() {
@@ -144,6 +144,14 @@ fn a_killed_run_of_the_second_recipe_ends_as_if_it_never_was() {
         "model.v2.critics=3",
     ];
     killed_equals_uninterrupted("inverted-pendulum", "700", &[30, 260, 455], &second);
+}
+
+/// The same of three environments whose episodes end at different steps, on two threads.
+#[test]
+fn a_killed_run_of_several_environments_ends_as_if_it_never_was() {
+    let several =
+        ["train.num_envs=3", "train.seed_decisions=150", "train.update_cadence=decision", "threads=2"];
+    killed_equals_uninterrupted("inverted-pendulum", "900", &[30, 310, 620], &several);
 }
 
 /// The same on MuJoCo, whose state is rebuilt by replaying the episode, with MLP dynamics and updates per decision.

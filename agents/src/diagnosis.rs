@@ -68,9 +68,9 @@ pub fn diagnose(batch: &Batch, foresight: &Foresight) -> Vec<(&'static str, f64)
         let missed =
             |b: usize| f64::from(batch.rewards[b * k + t - 1] - foresight.rewards[b * k + t - 1]).powi(2);
         let spread = self::variance(rows.iter().map(|&b| reward(b)));
-        values.push((LATENT_ERROR[i], error / variance));
-        values.push((PERSISTENCE[i], persistence / variance));
-        values.push((REWARD_R2[i], 1.0 - mean(rows.iter().map(|&b| missed(b))) / spread));
+        values.push((LATENT_ERROR[i], over(error, variance)));
+        values.push((PERSISTENCE[i], over(persistence, variance)));
+        values.push((REWARD_R2[i], 1.0 - over(mean(rows.iter().map(|&b| missed(b))), spread)));
     }
     let start: Vec<&[f32]> = (0..batch.size).map(|b| stored(b, 0)).collect();
     values.push(("effective_rank", participation_ratio(&start)));
@@ -80,9 +80,14 @@ pub fn diagnose(batch: &Batch, foresight: &Foresight) -> Vec<(&'static str, f64)
         let at = |b: usize| -> Range<usize> { (b * k + LINEAR_DEPTH - 1) * d..(b * k + LINEAR_DEPTH) * d };
         let missed = rows.iter().map(|&b| squared_distance(&linear[at(b)], &foresight.predicted[at(b)]));
         let spread = variance(rows.iter().map(|&b| &foresight.predicted[at(b)]));
-        values.push(("linear_share", 1.0 - mean(missed) / spread));
+        values.push(("linear_share", 1.0 - over(mean(missed), spread)));
     }
     values
+}
+
+/// An error in units of a variance; NaN where nothing varies, as rewards of which all are alike.
+fn over(error: f64, variance: f64) -> f64 {
+    if variance > 0.0 { error / variance } else { f64::NAN }
 }
 
 /// NaN of nothing.
@@ -186,7 +191,7 @@ mod tests {
             linear: None,
         };
         let one = diagnose(&batch([1.0, 0.0, 0.0, 0.0]), &foresight);
-        assert!(value(&one, "latent_error_1").is_infinite(), "one sequence has no variance");
+        assert!(value(&one, "latent_error_1").is_nan(), "one sequence has no variance");
         let two = diagnose(&batch([1.0, 0.0, 1.0, 0.0]), &foresight);
         assert_eq!(value(&two, "latent_error_1"), 5.0);
     }

@@ -47,7 +47,7 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
     let mut out = io::stdout();
     writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
     let mut audience = Audience { out, written: Ok(()), video };
-    let schedule = agent.schedule(state.episode_start);
+    let schedule = agent.schedule(state.episode_start());
     let scores = watch(&agent, &mut task, schedule, args.episodes, args.seed, stop, &mut audience);
     let Audience { mut out, written, video } = audience;
     written?;

@@ -118,6 +118,8 @@ pub struct RunConfig {
 pub struct TrainConfig {
     /// Environment steps per decision; 0 for the task's published one.
     pub action_repeat: usize,
+    /// Environments E that act at the same time, with one batched plan.
+    pub num_envs: usize,
     /// Decisions with uniformly random actions before the first update.
     pub seed_decisions: u64,
     /// Updates per decision.
@@ -202,6 +204,7 @@ impl RunConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         let positive = [
             ("steps", self.steps),
+            ("train.num_envs", self.train.num_envs as u64),
             ("evaluation.every", self.evaluation.every),
             ("evaluation.episodes", self.evaluation.episodes),
             ("learner.batch_size", self.learner.batch_size as u64),

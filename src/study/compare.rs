@@ -190,6 +190,7 @@ fn cell(
         planner: None,
         preset: args.preset,
         eval_horizons: None,
+        num_envs: None,
         steps: args.steps,
         seed: Some(seed),
         device: None,

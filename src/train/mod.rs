@@ -1,10 +1,12 @@
 //! Training: act, step, store, learn; evaluate and save when their clocks say so.
 
 mod film;
+mod life;
 mod meters;
 mod run;
 mod state;
 
+pub use life::Life;
 pub use run::refuse_another_run;
 pub use state::{Streams, TrainState};
 

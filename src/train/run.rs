@@ -13,8 +13,9 @@ use crate::record::{
     TensorBoardRecorder, timed,
 };
 use crate::report::{Curve, read_eval_csv, write_svg};
-use crate::task::Task;
+use crate::task::{Task, Transition};
 use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -23,9 +24,9 @@ use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::device;
 use td_koopman_agents::model::Parameters;
 use td_koopman_agents::planner::{Mode, Plan};
-use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
+use td_koopman_agents::replay::{Batch, Ending, Replay};
 use td_koopman_agents::rng::Stream;
-use td_koopman_envs::End;
+use td_koopman_envs::{End, Spec};
 
 /// A run in progress.
 pub struct Run {
@@ -34,7 +35,8 @@ pub struct Run {
     /// Held while the run is open, so that no second process writes into its folder.
     _lock: File,
     agent: Agent,
-    task: Task,
+    /// One for every environment, in the order of the lives.
+    tasks: Vec<Task>,
     replay: Replay,
     batch: Batch,
     state: TrainState,
@@ -48,33 +50,30 @@ impl Run {
     /// Begins a run, or goes on with the one in `folder`.
     pub fn open(config: &RunConfig, folder: &Path) -> Result<Self> {
         let device = device::open(&config.device)?;
-        let task = Task::open(&config.env, config.train.action_repeat)?;
-        memory::require(
-            memory::Work::Train,
-            config,
-            task.spec().observation_dim,
-            task.spec().action_dim(),
-            1,
-        )?;
+        let environments = config.train.num_envs;
+        let open = |_| Task::open(&config.env, config.train.action_repeat);
+        let tasks = (0..environments).map(open).collect::<Result<Vec<_>>>()?;
+        let spec = tasks[0].spec().clone();
+        let (observations, actions) = (spec.observation_dim, spec.action_dim());
+        memory::require(memory::Work::Train, config, observations, actions, environments)?;
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the run folder {}", folder.display()))?;
         let lock = lock(folder)?;
         let checkpoint = Checkpoint::newest(folder)?;
-        let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
-        let agent_config = config.agent_for(task.spec());
+        let agent_config = config.agent_for(&spec);
         let mut init = Stream::new(config.seed, "init");
         let mut run = Self {
             agent: Agent::new(&agent_config, observations, actions, &mut init, &device),
             replay: Replay::new(&config.replay, config.learner.horizon, observations, actions),
             batch: Batch::default(),
-            state: TrainState::new(config.seed),
+            state: TrainState::new(config.seed, environments),
             recorder: Multi(vec![Box::new(ConsoleRecorder::stderr())]),
             clock: Clock::start(),
             saved_at: Instant::now(),
             config: config.clone(),
             folder: folder.to_owned(),
             _lock: lock,
-            task,
+            tasks,
             checkpoint,
         };
         match run.checkpoint.clone() {
@@ -93,13 +92,13 @@ impl Run {
         self.recorder.0.push(Box::new(CsvRecorder::create(&self.folder)?));
         self.recorder.0.push(Box::new(TensorBoardRecorder::create(&self.folder)?));
         self.write_config()?;
-        self.start_episode();
+        self.state.lives.iter_mut().zip(&mut self.tasks).for_each(|(life, task)| life.begin(task, 0));
         Ok(())
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         refuse_another_run(&checkpoint.config()?, &self.config, &self.folder)?;
-        self.state = checkpoint.state()?;
+        self.state = TrainState::load(checkpoint)?;
         tracing::info!(env_step = self.state.env_step, "going on from a checkpoint");
         self.agent.import(&checkpoint.learner()?)?;
         self.replay.import(checkpoint.replay()?)?;
@@ -109,25 +108,10 @@ impl Run {
         self.recorder.0.push(Box::new(CsvRecorder::resume(&self.folder, recorded)?));
         self.recorder.0.push(Box::new(TensorBoardRecorder::resume(&self.folder, self.state.env_step)?));
         self.write_config()?;
-        self.relive()
-    }
-
-    /// Brings the environment to where the episode stands: its seed, then its actions.
-    fn relive(&mut self) -> Result<()> {
-        self.task.reset(self.state.episode_seed);
-        let actions = self.task.spec().action_dim();
-        for action in self.state.live.actions.chunks_exact(actions) {
-            self.task.step(action);
-        }
-        self.task.require_alive()?;
-        let seen = &self.state.live.observations;
-        ensure!(
-            seen.ends_with(self.task.observation()),
-            "the environment did not repeat the episode saved in {}: was the run begun with another MuJoCo library or \
-             on another kind of machine? Begin it anew in another --out folder",
-            self.folder.display()
-        );
-        Ok(())
+        let mut lives = self.state.lives.iter().zip(&mut self.tasks);
+        lives
+            .try_for_each(|(life, task)| life.relive(task))
+            .with_context(|| self.folder.display().to_string())
     }
 
     fn write_config(&self) -> Result<()> {
@@ -157,81 +141,100 @@ impl Run {
         self.saved_at.elapsed() >= Duration::from_secs_f64(self.config.train.checkpoint_seconds)
     }
 
+    fn spec(&self) -> &Spec {
+        self.tasks[0].spec()
+    }
+
+    fn action_dim(&self) -> usize {
+        self.spec().action_dim()
+    }
+
     fn schedule(&self) -> Schedule {
-        self.agent.schedule(self.state.episode_start)
+        self.agent.schedule(self.state.episode_start())
     }
 
-    fn start_episode(&mut self) {
-        self.state.episode_seed = self.state.streams.environment.seed();
-        self.state.episode_start = self.state.decision;
-        self.task.reset(self.state.episode_seed);
-        self.state.live = Episode::start(self.task.observation());
-        self.state.plan = Plan::cold();
-    }
-
-    /// Takes one decision.
+    /// Takes one decision in every environment.
     pub fn decide(&mut self) -> Result<()> {
-        let action = self.choose_action();
-        let (transition, seconds) = timed(|| self.task.step(&action));
+        let actions = self.choose_actions();
+        let each = actions.par_chunks_exact(self.action_dim());
+        let (transitions, seconds) =
+            timed(|| self.tasks.par_iter_mut().zip(each).map(|(task, action)| task.step(action)).collect());
+        let transitions: Vec<Transition> = transitions;
         self.state.meters.env_seconds += seconds;
-        self.task.require_alive()?;
-        ensure!(
-            transition.reward.is_finite() && self.task.observation().iter().all(|x| x.is_finite()),
-            "the simulator returned a number that is not finite at environment step {}: its state has exploded",
-            self.state.env_step
-        );
-        self.state.live.push(&action, transition.reward as f32, self.task.observation());
-        self.state.decision += 1;
-        self.state.env_step += self.task.spec().action_repeat as u64;
+        let count = self.tasks.len() as u64;
+        self.state.decision += count;
+        self.state.env_step += count * self.spec().action_repeat as u64;
         if self.state.learning && self.config.train.update_cadence == Cadence::Decision {
-            self.state.updates_owed += self.config.train.updates_per_decision;
+            self.state.updates_owed += count as f64 * self.config.train.updates_per_decision;
         }
-        match transition.end {
-            End::Running => {}
-            End::Terminated => self.finish_episode(Ending::Terminated)?,
-            End::Truncated => self.finish_episode(Ending::Truncated)?,
+        for (index, transition) in transitions.into_iter().enumerate() {
+            let action = &actions[index * self.action_dim()..][..self.action_dim()];
+            self.live_on(index, action, transition)?;
         }
         self.show_progress(if self.state.learning { "train" } else { "explore" });
         Ok(())
     }
 
-    /// Uniform at first, planned afterwards.
-    fn choose_action(&mut self) -> Vec<f32> {
-        let state = &mut self.state;
-        if state.decision < self.config.train.seed_decisions {
-            return state.streams.exploration.uniform(self.task.spec().action_dim(), -1.0, 1.0);
+    /// Notes what a decision led to in one environment.
+    fn live_on(&mut self, index: usize, action: &[f32], transition: Transition) -> Result<()> {
+        let task = &self.tasks[index];
+        task.require_alive()?;
+        ensure!(
+            transition.reward.is_finite() && task.observation().iter().all(|x| x.is_finite()),
+            "the simulator returned a number that is not finite before environment step {}: its state has exploded",
+            self.state.env_step
+        );
+        self.state.lives[index].episode.push(action, transition.reward as f32, task.observation());
+        match transition.end {
+            End::Running => Ok(()),
+            End::Terminated => self.finish_episode(index, Ending::Terminated),
+            End::Truncated => self.finish_episode(index, Ending::Truncated),
         }
-        let schedule = self.agent.schedule(state.episode_start);
-        let (decision, seconds) = timed(|| {
-            let (plans, noise) = (std::slice::from_ref(&state.plan), &mut state.streams.planning);
-            let noise = std::slice::from_mut(noise);
-            self.agent.act(self.task.observation(), plans, schedule, Mode::Explore, noise).remove(0)
-        });
-        state.meters.plan_seconds += seconds;
-        state.meters.planned(&decision);
-        state.plan = decision.plan;
-        decision.action
     }
 
-    fn finish_episode(&mut self, ending: Ending) -> Result<()> {
-        self.replay.add(&self.state.live, ending)?;
+    /// Uniform at first, then one plan for all environments: `[E, A]`.
+    fn choose_actions(&mut self) -> Vec<f32> {
+        let (state, count) = (&mut self.state, self.tasks.len() * self.tasks[0].spec().action_dim());
+        if state.decision < self.config.train.seed_decisions {
+            return state.streams.exploration.uniform(count, -1.0, 1.0);
+        }
+        let schedule = self.agent.schedule(state.episode_start());
+        let observations: Vec<f32> = self.tasks.iter().flat_map(|task| task.observation()).copied().collect();
+        let plans: Vec<Plan> = state.lives.iter().map(|life| life.plan.clone()).collect();
+        let mut noise: Vec<Stream> = state.lives.iter().map(|life| life.noise.clone()).collect();
+        let (decisions, seconds) =
+            timed(|| self.agent.act(&observations, &plans, schedule, Mode::Explore, &mut noise));
+        state.meters.plan_seconds += seconds;
+        let mut actions = Vec::with_capacity(count);
+        for ((life, decision), noise) in state.lives.iter_mut().zip(decisions).zip(noise) {
+            state.meters.planned(&decision);
+            (life.plan, life.noise) = (decision.plan, noise);
+            actions.extend(decision.action);
+        }
+        actions
+    }
+
+    fn finish_episode(&mut self, index: usize, ending: Ending) -> Result<()> {
+        let life = &self.state.lives[index];
+        let (total, length) = (life.episode.total_reward(), life.episode.len() as u64);
+        self.replay.add(&life.episode, ending)?;
         self.state.episode += 1;
-        self.state.last_return = Some(self.state.live.total_reward());
-        self.order_updates();
-        self.record_episode(ending)?;
-        self.start_episode();
+        self.state.last_return = Some(total);
+        self.order_updates(length);
+        self.record_episode(total, length, ending)?;
+        self.state.lives[index].begin(&mut self.tasks[index], self.state.decision);
         Ok(())
     }
 
     /// TD-MPC v1 orders the first `seed_decisions` updates after the first planned episode, then one episode's worth
     /// after each.
-    fn order_updates(&mut self) {
+    fn order_updates(&mut self, episode: u64) {
         let train = &self.config.train;
         let decisions = if !self.state.learning && self.state.decision >= train.seed_decisions {
             self.state.learning = true;
-            train.seed_decisions.max(self.state.live.len() as u64)
+            train.seed_decisions.max(episode)
         } else if self.state.learning && train.update_cadence == Cadence::Episode {
-            self.state.live.len() as u64
+            episode
         } else {
             0
         };
@@ -307,7 +310,7 @@ impl Run {
         })
     }
 
-    fn record_episode(&mut self, ending: Ending) -> Result<()> {
+    fn record_episode(&mut self, total: f64, length: u64, ending: Ending) -> Result<()> {
         let meters = std::mem::take(&mut self.state.meters);
         let state = &self.state;
         let schedule = self.schedule();
@@ -315,8 +318,8 @@ impl Run {
             env_step: state.env_step,
             decision: state.decision,
             episode: state.episode,
-            episode_return: state.live.total_reward(),
-            length: state.live.len() as u64 * self.task.spec().action_repeat as u64,
+            episode_return: total,
+            length: length * self.spec().action_repeat as u64,
             end: match ending {
                 Ending::Terminated => "terminated",
                 Ending::Truncated => "truncated",
@@ -378,7 +381,7 @@ impl Run {
             self.config.evaluation.episodes,
             provenance::COMMIT
         );
-        let title = &self.task.spec().official;
+        let title = &self.spec().official;
         write_svg(&self.folder.join("curve.svg"), title, &subtitle, &[Curve::of_runs(label, points)])
     }
 }

@@ -110,7 +110,7 @@ impl Cell {
         let checkpoint = Checkpoint::newest(run)?.context("the run has lost its checkpoint")?;
         let mut task = Task::open(&self.config.env, self.config.train.action_repeat)?;
         let (agent, state) = restore(&self.config, &checkpoint, &task)?;
-        let schedule = agent.schedule(state.episode_start);
+        let schedule = agent.schedule(state.episode_start());
         let scores = evaluate(&agent, &mut task, schedule, episodes, seed, stop, |scores| {
             let last = scores.returns.last().copied().unwrap_or_default();
             eprintln!("episode {} of {episodes}: return {last:.3}", scores.returns.len());
