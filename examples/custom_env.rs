@@ -1,7 +1,7 @@
 //! An environment of your own, in a page: push a cart to the middle of a rail and let it rest there.
 //!
 //! ```sh
-//! cargo run --release --example custom_env -- envs --check rail-cart
+//! cargo run --release --example custom_env -- envs rail-cart --check
 //! cargo run --release --example custom_env -- --env rail-cart --preset light --steps 10000 --video-every 1
 //! ```
 //!

@@ -28,7 +28,7 @@ fn bad_requests_end_with_one_sentence_and_exit_code_2() {
         (&["compare", "--env", "pendulum", "--seeds", "3..1"], "did you mean 1..3?"),
         (&["sweep", "absent.toml"], "cannot read the sweep file absent.toml"),
         (&["eval", "absent"], "absent holds no checkpoint"),
-        (&["envs", "--check", "pendulm"], "the nearest names are pendulum"),
+        (&["envs", "pendulm", "--check"], "the nearest names are pendulum"),
         (&["--env", "py:gymnasium"], "is not written py:MODULE:ID, e.g. py:gymnasium:Pendulum-v1"),
     ] {
         let output = run(arguments);
@@ -71,7 +71,7 @@ fn an_option_that_the_environment_does_not_have_is_refused_with_those_it_has() {
 
 #[test]
 fn an_environment_is_tested_in_a_table() {
-    let output = run(&["envs", "--check", "pendulum"]);
+    let output = run(&["envs", "pendulum", "--check"]);
     let table = said(&output);
     assert!(output.status.success(), "{table}");
     for line in ["pendulum (Pendulum-v1, classic)", "passed   same seed, same episode", "passed   pictures"] {

@@ -22,9 +22,10 @@ pub fn register(
     name: &str,
     build: impl Fn() -> Result<Box<dyn Env>, Box<dyn error::Error + Send + Sync>> + Send + Sync + 'static,
 ) -> Result<(), Error> {
+    // looked up before the list is locked, for looking up reads it
+    let reserved = crate::registry::find(name).is_ok() || crate::python::is_python(name);
     let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
-    let taken = registered.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-    if taken || crate::registry::find(name).is_ok() || crate::python::is_python(name) {
+    if reserved || registered.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
         return Err(Error::NameTaken { name: name.to_owned() });
     }
     registered.push((name.to_owned(), Arc::new(build)));

@@ -20,7 +20,7 @@
 //! 5. Record the original: a name in `scripts/originals.py`, then `scripts/record_reference.py NAME`. The tests take
 //!    every environment of the tables; where random actions leave the reward at zero, add a chosen state that does
 //!    not to `scripts/chosen_states.py` and `tests/parity.rs`, and options that differ from the defaults to both.
-//! 6. [`check::run`] checks it with all others in `tests/check.rs`; `td-koopman envs --check NAME` prints the
+//! 6. [`check::run`] checks it with all others in `tests/check.rs`; `td-koopman envs NAME --check` prints the
 //!    result.
 //! 7. A new model file must be one that `envs/mujoco/provision.py` keeps.
 #![warn(missing_docs)]

@@ -77,8 +77,28 @@ impl fmt::Display for Report {
     }
 }
 
-/// How environments under check are made.
-type Make<'a> = dyn Fn() -> Result<Box<dyn Env>, Error> + 'a;
+/// What the promises are tried on. Models take long to load, so most of them share an environment: where it has been
+/// must not matter.
+struct Subject<'a> {
+    make: &'a dyn Fn() -> Result<Box<dyn Env>, Error>,
+    used: Option<Box<dyn Env>>,
+}
+
+impl Subject<'_> {
+    /// An environment that nothing was done with, under its time limit as in training.
+    fn fresh(&self) -> Result<Box<dyn Env>, Error> {
+        Ok(Box::new(TimeLimit::new((self.make)()?)))
+    }
+
+    /// An environment that may have been used before.
+    fn used(&mut self) -> Result<&mut dyn Env, Error> {
+        let env = match self.used.take() {
+            Some(env) => env,
+            None => self.fresh()?,
+        };
+        Ok(&mut **self.used.insert(env))
+    }
+}
 
 /// Checks the environments that `make` makes. Their time limit is applied as in training.
 ///
@@ -88,14 +108,17 @@ type Make<'a> = dyn Fn() -> Result<Box<dyn Env>, Error> + 'a;
 ///
 /// No environment can be made.
 pub fn run(make: impl Fn() -> Result<Box<dyn Env>, Error>) -> Result<Report, Error> {
-    let limited = || -> Result<Box<dyn Env>, Error> { Ok(Box::new(TimeLimit::new(make()?))) };
-    let env = make()?.spec().name.clone();
+    let mut subject = Subject { make: &make, used: None };
+    let env = subject.used()?.spec().name.clone();
     let checks = PROMISES.iter().map(|&(promise, judge)| {
-        let verdict = catch_unwind(AssertUnwindSafe(|| judge(&limited)));
+        let verdict = catch_unwind(AssertUnwindSafe(|| judge(&mut subject)));
         let verdict = match verdict {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => Verdict::Failed(error.to_string()),
-            Err(panic) => Verdict::Failed(format!("it panicked: {}", message(&*panic))),
+            Err(panic) => {
+                subject.used = None; // whatever is left of it
+                Verdict::Failed(format!("it panicked: {}", message(&*panic)))
+            }
         };
         Check { promise, verdict }
     });

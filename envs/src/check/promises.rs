@@ -1,17 +1,19 @@
 //! The promises, one function each.
 use super::{
-    Make, Verdict,
+    Subject, Verdict,
     Verdict::{Failed, Passed, Skipped},
     episode::{Actions, Episode, UNWRITTEN, blank, go_on, play},
 };
 use crate::{End, Env, Error, Painter, State, View};
 
 /// Steps of an episode that are compared.
-const STEPS: usize = 200;
+const STEPS: usize = 100;
+/// Steps of an episode that is looked through.
+const LONG: usize = 200;
 /// Steps after which an actuator should have shown an effect.
-const EFFECT: usize = 50;
+const EFFECT: usize = 25;
 
-type Judge = fn(&Make<'_>) -> Result<Verdict, Error>;
+type Judge = fn(&mut Subject<'_>) -> Result<Verdict, Error>;
 
 /// In the order of the report.
 pub(super) const PROMISES: [(&str, Judge); 11] = [
@@ -28,8 +30,8 @@ pub(super) const PROMISES: [(&str, Judge); 11] = [
     ("pictures do not disturb", pictures),
 ];
 
-fn spaces(make: &Make<'_>) -> Result<Verdict, Error> {
-    let env = make()?;
+fn spaces(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
     let spec = env.spec();
     let (low, high) = (&spec.action_low, &spec.action_high);
     let fault = if spec.name.is_empty() {
@@ -54,9 +56,9 @@ fn spaces(make: &Make<'_>) -> Result<Verdict, Error> {
     Ok(Failed(fault))
 }
 
-fn complete(make: &Make<'_>) -> Result<Verdict, Error> {
-    let mut env = make()?;
-    let episode = play(&mut *env, 0, Actions::Random(0), 5)?;
+fn complete(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
+    let episode = play(env, 0, Actions::Random(0), 5)?;
     let size = env.spec().observation_dim;
     let missing = episode.observations.iter().position(|&bits| bits == UNWRITTEN.to_bits());
     Ok(match missing {
@@ -68,12 +70,12 @@ fn complete(make: &Make<'_>) -> Result<Verdict, Error> {
     })
 }
 
-fn finite(make: &Make<'_>) -> Result<Verdict, Error> {
-    let mut env = make()?;
-    let (size, limit) = (env.spec().observation_dim, env.spec().max_episode_steps);
+fn finite(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
+    let size = env.spec().observation_dim;
     let mut steps = 0;
     for actions in [Actions::Random(1), Actions::Low, Actions::High] {
-        let episode = play(&mut *env, 1, actions, limit)?;
+        let episode = play(env, 1, actions, LONG)?;
         let bad = |bits: &u64| !f64::from_bits(*bits).is_finite();
         if let Some(place) = episode.observations.iter().position(bad) {
             let (entry, step) = (place % size, place / size);
@@ -89,13 +91,14 @@ fn finite(make: &Make<'_>) -> Result<Verdict, Error> {
     Ok(Passed(format!("{steps} steps: random actions, lower limits, upper limits")))
 }
 
-fn seeds(make: &Make<'_>) -> Result<Verdict, Error> {
-    let episode = |env: &mut Box<dyn Env>| play(&mut **env, 3, Actions::Random(3), STEPS);
-    let (mut fresh, mut used) = (make()?, make()?);
-    let expected = episode(&mut fresh)?;
-    play(&mut *used, 4, Actions::Random(4), 30)?;
+fn seeds(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let episode = |env: &mut dyn Env| play(env, 3, Actions::Random(3), STEPS);
+    let mut fresh = subject.fresh()?;
+    let expected = episode(&mut *fresh)?;
+    let used = subject.used()?;
+    play(used, 4, Actions::Random(4), 30)?;
     let why = "draw everything random from a generator made from the seed, and forget everything in `reset`";
-    for (env, what) in [(&mut used, "an environment used before"), (&mut fresh, "the second time")] {
+    for (env, what) in [(used, "an environment used before"), (&mut *fresh, "the second time")] {
         if let Some(step) = difference(&expected, &episode(env)?, env.spec().observation_dim) {
             return Ok(Failed(format!("{what} the same seed leads elsewhere at step {step}: {why}")));
         }
@@ -103,34 +106,34 @@ fn seeds(make: &Make<'_>) -> Result<Verdict, Error> {
     Ok(Passed(format!("{} steps equal to the bit, three times", expected.steps())))
 }
 
-fn starts(make: &Make<'_>) -> Result<Verdict, Error> {
-    let mut env = make()?;
-    let one = play(&mut *env, 0, Actions::Random(0), STEPS)?;
+fn starts(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
+    let one = play(env, 0, Actions::Random(0), STEPS)?;
     for seed in 1..4 {
-        if play(&mut *env, seed, Actions::Random(0), STEPS)? != one {
+        if play(env, seed, Actions::Random(0), STEPS)? != one {
             return Ok(Passed("other seeds, other episodes".into()));
         }
     }
     Ok(Skipped("four seeds give the same episode: nothing is random here".into()))
 }
 
-fn actuators(make: &Make<'_>) -> Result<Verdict, Error> {
-    let mut env = make()?;
-    let low = play(&mut *env, 5, Actions::Low, EFFECT)?;
+fn actuators(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
+    let low = play(env, 5, Actions::Low, EFFECT)?;
     for actuator in 0..env.spec().action_dim() {
-        if play(&mut *env, 5, Actions::LowBut(actuator), EFFECT)? == low {
+        if play(env, 5, Actions::LowBut(actuator), EFFECT)? == low {
             return Ok(Failed(format!("actuator {actuator} changes nothing within {} steps", low.steps())));
         }
     }
     Ok(Passed(format!("each changes the episode within {EFFECT} steps")))
 }
 
-fn time_limit(make: &Make<'_>) -> Result<Verdict, Error> {
-    let mut env = make()?;
+fn time_limit(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
     let limit = env.spec().max_episode_steps;
     let mut longest = 0;
     for actions in [Actions::Middle, Actions::Random(6), Actions::Random(7), Actions::Low] {
-        let episode = play(&mut *env, 6, actions, limit)?;
+        let episode = play(env, 6, actions, limit)?;
         longest = longest.max(episode.steps());
         match (episode.steps(), episode.end) {
             (steps, Some(End::Truncated)) if steps == limit => {
@@ -154,11 +157,11 @@ fn time_limit(make: &Make<'_>) -> Result<Verdict, Error> {
     Ok(Skipped(format!("episodes ended themselves after {longest} of {limit} steps at most")))
 }
 
-fn terminations(make: &Make<'_>) -> Result<Verdict, Error> {
-    let mut env = make()?;
-    let (limit, announced) = (env.spec().max_episode_steps, env.spec().terminates);
+fn terminations(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
+    let announced = env.spec().terminates;
     for actions in [Actions::Random(9), Actions::Low, Actions::High] {
-        let episode = play(&mut *env, 9, actions, limit)?;
+        let episode = play(env, 9, actions, LONG)?;
         if episode.end == Some(End::Terminated) {
             let steps = episode.steps();
             return Ok(match announced {
@@ -175,12 +178,12 @@ fn terminations(make: &Make<'_>) -> Result<Verdict, Error> {
     })
 }
 
-fn reset(make: &Make<'_>) -> Result<Verdict, Error> {
-    let mut env = make()?;
+fn reset(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let env = subject.used()?;
     let limit = env.spec().max_episode_steps;
-    let expected = play(&mut *env, 8, Actions::Random(8), STEPS)?;
-    let ended = play(&mut *env, 9, Actions::Random(9), limit)?;
-    let again = play(&mut *env, 8, Actions::Random(8), STEPS)?;
+    let expected = play(env, 8, Actions::Random(8), STEPS)?;
+    let ended = play(env, 9, Actions::Random(9), limit)?;
+    let again = play(env, 8, Actions::Random(8), STEPS)?;
     let how = ended.end.unwrap_or(End::Running);
     Ok(match difference(&expected, &again, env.spec().observation_dim) {
         None => Passed(format!("an episode of {} steps, {how}, leaves nothing behind", ended.steps())),
@@ -190,9 +193,10 @@ fn reset(make: &Make<'_>) -> Result<Verdict, Error> {
     })
 }
 
-fn state(make: &Make<'_>) -> Result<Verdict, Error> {
-    let (mut env, mut copy) = (make()?, make()?);
-    let mut first = blank(&*env);
+fn state(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let mut copy = subject.fresh()?;
+    let env = subject.used()?;
+    let mut first = blank(env);
     env.reset(11, &mut first);
     let (Some(state), Some(dims)) = (env.state(), env.spec().state_dims) else {
         return Ok(match (env.state(), env.spec().state_dims) {
@@ -203,7 +207,7 @@ fn state(make: &Make<'_>) -> Result<Verdict, Error> {
     if state.dims() != dims {
         return Ok(Failed(format!("`state()` has {:?}, `state_dims` says {dims:?}", state.dims())));
     }
-    let expected = go_on(&mut *env, first, Actions::Random(11), STEPS)?;
+    let expected = go_on(env, first, Actions::Random(11), STEPS)?;
     let mut first = blank(&*copy);
     copy.set_state(&state, &mut first)?;
     let copied = go_on(&mut *copy, first, Actions::Random(11), STEPS)?;
@@ -211,17 +215,17 @@ fn state(make: &Make<'_>) -> Result<Verdict, Error> {
         return Ok(Failed(format!("an episode from a copied start state is another at step {step}")));
     }
     let larger = State { qpos: [&state.qpos[..], &[0.0]].concat(), ..state };
-    if copy.set_state(&larger, &mut blank(&*env)).is_ok() {
+    if copy.set_state(&larger, &mut blank(env)).is_ok() {
         return Ok(Failed("`set_state` accepts a state of another size".into()));
     }
     Ok(Passed(format!("{} steps from a copied start state, equal to the bit", expected.steps())))
 }
 
-fn pictures(make: &Make<'_>) -> Result<Verdict, Error> {
-    let (mut watched, mut alone) = (make()?, make()?);
+fn pictures(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
+    let watched = subject.used()?;
     let mut painter = Painter::new(View { width: 64, height: 48, camera: None });
-    let expected = play(&mut *alone, 12, Actions::Random(12), STEPS)?;
-    let mut first = blank(&*watched);
+    let expected = play(watched, 12, Actions::Random(12), EFFECT)?;
+    let mut first = blank(watched);
     watched.reset(12, &mut first);
     let frame = match watched.render(&mut painter) {
         Ok(frame) => frame,
@@ -233,7 +237,7 @@ fn pictures(make: &Make<'_>) -> Result<Verdict, Error> {
     if (frame.width, frame.height, frame.rgb.len()) != (64, 48, 3 * 64 * 48) {
         return Ok(Failed(format!("asked for 64x48 pixels it draws {}x{}", frame.width, frame.height)));
     }
-    let seen = go_on(&mut *watched, first, Actions::Random(12), STEPS)?;
+    let seen = go_on(watched, first, Actions::Random(12), EFFECT)?;
     Ok(match difference(&expected, &seen, watched.spec().observation_dim) {
         None => Passed("an episode that is looked at stays the same".into()),
         Some(step) => Failed(format!("after `render` the episode is another at step {step}")),
