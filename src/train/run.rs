@@ -167,16 +167,20 @@ impl Run {
         if self.state.learning && self.config.train.update_cadence == Cadence::Decision {
             self.state.updates_owed += count as f64 * self.config.train.updates_per_decision;
         }
+        let mut finished = 0;
         for (index, transition) in transitions.into_iter().enumerate() {
             let action = &actions[index * self.action_dim()..][..self.action_dim()];
-            self.live_on(index, action, transition)?;
+            finished += self.live_on(index, action, transition)?;
+        }
+        if finished > 0 {
+            self.order_updates(finished);
         }
         self.show_progress(if self.state.learning { "train" } else { "explore" });
         Ok(())
     }
 
-    /// Notes what a decision led to in one environment.
-    fn live_on(&mut self, index: usize, action: &[f32], transition: Transition) -> Result<()> {
+    /// Notes what a decision led to in one environment; returns the length of the episode that it finished, or 0.
+    fn live_on(&mut self, index: usize, action: &[f32], transition: Transition) -> Result<u64> {
         let task = &self.tasks[index];
         task.require_alive()?;
         ensure!(
@@ -186,7 +190,7 @@ impl Run {
         );
         self.state.lives[index].episode.push(action, transition.reward as f32, task.observation());
         match transition.end {
-            End::Running => Ok(()),
+            End::Running => Ok(0),
             End::Terminated => self.finish_episode(index, Ending::Terminated),
             End::Truncated => self.finish_episode(index, Ending::Truncated),
         }
@@ -214,27 +218,26 @@ impl Run {
         actions
     }
 
-    fn finish_episode(&mut self, index: usize, ending: Ending) -> Result<()> {
+    fn finish_episode(&mut self, index: usize, ending: Ending) -> Result<u64> {
         let life = &self.state.lives[index];
         let (total, length) = (life.episode.total_reward(), life.episode.len() as u64);
         self.replay.add(&life.episode, ending)?;
         self.state.episode += 1;
         self.state.last_return = Some(total);
-        self.order_updates(length);
         self.record_episode(total, length, ending)?;
         self.state.lives[index].begin(&mut self.tasks[index], self.state.decision);
-        Ok(())
+        Ok(length)
     }
 
     /// TD-MPC v1 orders the first `seed_decisions` updates after the first planned episode, then one episode's worth
-    /// after each.
-    fn order_updates(&mut self, episode: u64) {
+    /// after each; `finished` are the decisions of all episodes that have just ended.
+    fn order_updates(&mut self, finished: u64) {
         let train = &self.config.train;
         let decisions = if !self.state.learning && self.state.decision >= train.seed_decisions {
             self.state.learning = true;
-            train.seed_decisions.max(episode)
+            train.seed_decisions.max(finished)
         } else if self.state.learning && train.update_cadence == Cadence::Episode {
-            episode
+            finished
         } else {
             0
         };
