@@ -52,11 +52,11 @@ fn quantised(pixels: &[Option<[u8; 3]>], colours: HashSet<[u8; 3]>) -> Palette {
 mod tests {
     use super::*;
 
-    /// A picture with a smooth slope of colours over half of it, and noise over the rest.
+    /// A picture with a smooth slope of colours over half of it, and noise of 64 colours over the rest.
     fn picture(shift: usize) -> Frame {
         let pixel = |i: usize| match (i % 60, i / 60) {
             (x, y) if x < 30 => [4 * (x + shift) as u8, 5 * y as u8, 90],
-            (x, y) => [(x * 37 + y * 11) as u8, (x * y) as u8, (x * 91) as u8],
+            (x, y) => [(x * 37 + y * 11) as u8, (x * y) as u8, (x * 91) as u8].map(|level| level & 0xc0),
         };
         Frame { width: 60, height: 40, rgb: (0..60 * 40).flat_map(pixel).collect() }
     }
