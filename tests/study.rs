@@ -160,6 +160,37 @@ fn a_killed_comparison_goes_on_where_it_stopped() {
     assert!(starts.len() == 2 && starts[0] == "from_env_step=0" && starts[1] != starts[0], "{provenance}");
 }
 
+/// A study from a file, stopped between two variants: the page tells of the finished one, and later of both.
+#[test]
+fn a_stopped_study_reports_what_is_finished_and_a_finished_one_what_was_taught() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings: String = TINY.iter().map(|s| format!("{}\n", s.replace('=', " = "))).collect();
+    let text = format!(
+        "about = \"Is less enough?\"\nenv = [\"pendulum\"]\nseeds = [1]\nsteps = 1000\nbaseline = \"koopman\"\n\
+         [[variants]]\nlabel = \"koopman\"\nidea = \"the baseline\"\n\
+         [[variants]]\nlabel = \"few\"\nidea = \"less is enough\"\ntaught = \"it is\"\nset = {{ \"planner.num_samples\" = 8 }}\n\
+         [set]\n{settings}"
+    );
+    fs::write(folder.path().join("few.toml"), text).unwrap();
+    let words = ["compare", "--study", "few.toml"];
+    let study = program(folder.path(), &words).stderr(Stdio::piped()).spawn().unwrap();
+    let second = folder.path().join("runs/few/pendulum/few/seed1/train.csv");
+    wait_for("the second variant to begin", || second.exists());
+    Command::new("kill").args(["-INT", &study.id().to_string()]).status().unwrap();
+    assert_eq!(study.wait_with_output().unwrap().status.code(), Some(130));
+    let page = || fs::read_to_string(folder.path().join("results/few/README.md")).unwrap();
+    for text in ["runs: 1 of 2 finished", "Is less enough?", "| koopman | 1.000 |", "| few | – |"] {
+        assert!(page().contains(text), "{text} is not in {}", page());
+    }
+    let output = program(folder.path(), &words).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let page = page();
+    let line = page.lines().find(|line| line.starts_with("| few | ")).unwrap();
+    assert!(line.contains("`planner.num_samples=8` | less is enough | it is |"), "{line}");
+    let model: Vec<&str> = line.split('|').map(str::trim).collect();
+    assert!(model[6].parse::<f64>().is_ok(), "the error of its latents: {line}");
+}
+
 #[test]
 fn a_plan_sweep_measures_each_cell_once_and_cells_merge() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! What the sizes and settings of the dynamics have to satisfy.
 
 use super::{ConfigError, RunConfig, require};
-use td_koopman_agents::config::{Conditioning, DynamicsKind, EigenvalueConfig, LatentNorm};
+use td_koopman_agents::config::{Conditioning, DynamicsKind, EigenvalueConfig, LatentNorm, StateDecoder};
 
 impl RunConfig {
     pub(super) fn validate_model(&self) -> Result<(), ConfigError> {
@@ -39,6 +39,20 @@ impl RunConfig {
             &format!("must be a multiple of model.transformer.heads = {}", m.transformer.heads),
         )?;
         self.validate_v2()?;
+        let auxiliary = &self.learner.auxiliary;
+        for (key, value) in [
+            ("learner.auxiliary.state_coef", auxiliary.state_coef),
+            ("learner.auxiliary.variance_coef", auxiliary.variance_coef),
+            ("learner.auxiliary.covariance_coef", auxiliary.covariance_coef),
+        ] {
+            require(value >= 0.0 && value.is_finite(), key, value, "must be a number of at least 0")?;
+        }
+        require(
+            (auxiliary.state_coef > 0.0) == (m.state_decoder != StateDecoder::None),
+            "learner.auxiliary.state_coef",
+            auxiliary.state_coef,
+            "must be positive with a model.state_decoder, and 0 without one",
+        )?;
         match m.dynamics {
             DynamicsKind::Koopman => self.validate_koopman(),
             DynamicsKind::Dssm => validate_eigenvalues("model.dssm.eigenvalues", &m.dssm.eigenvalues),
@@ -179,6 +193,10 @@ mod tests {
             ("gru", "model.gru.layers=0", "at least 1"),
             ("mlp", "model.v2.simnorm_group=0", "at least 1"),
             ("dssm", "model.dssm.modes=0", "at least 1"),
+            ("mlp", "learner.auxiliary.state_coef=0.1", "with a model.state_decoder"),
+            ("mlp", "learner.auxiliary.variance_coef=-1.0", "at least 0"),
+            ("koopman", "model.koopman.remainder.modulation=1.5", "between 0 and 1"),
+            ("koopman", "model.koopman.control.recondition_every=0", "at least 1"),
             ("dssm", "model.dssm.eigenvalues.dt_range=[1e-2, 1e-3]", "ascending"),
         ] {
             let error = with(&[&format!("model.dynamics={dynamics}"), setting]).unwrap_err().to_string();

@@ -12,6 +12,7 @@ use crate::cli::TrainArgs;
 use crate::config::{ConfigError, RunConfig};
 use crate::report::Evaluated;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use td_koopman_envs::{Source, registry};
@@ -52,7 +53,7 @@ impl Cell {
     }
 }
 
-/// A run of a comparison, after it was tried.
+/// A run of a comparison that has finished or failed.
 pub struct Tried<'a> {
     /// The run.
     pub cell: &'a Cell,
@@ -132,7 +133,7 @@ impl Comparison {
         self.cells.iter().map(|cell| command_line(&this_program(), &cell.arguments)).collect()
     }
 
-    /// Trains what is missing, `parallel` runs at a time, then writes the report.
+    /// Trains what is missing, `parallel` runs at a time, then writes the report; if it is stopped, of what is finished.
     pub fn run(&self, parallel: usize, stop: &AtomicBool) -> Result<Outcome> {
         let mut failures: Vec<Option<String>> = self.cells.iter().map(|_| None).collect();
         let mut missing = Vec::new();
@@ -149,15 +150,16 @@ impl Comparison {
         eprintln!("{} runs, {} to do", self.cells.len(), missing.len());
         let jobs: Vec<Job> = missing.iter().map(|&index| job(&self.cells[index])).collect();
         let endings = pool::run(&jobs, parallel, stop, |_, _| Ok(()))?;
-        if endings.contains(&Ending::Stopped) {
-            return Ok(Outcome::Interrupted);
-        }
+        let mut stopped = BTreeSet::new();
         for (index, ending) in missing.into_iter().zip(endings) {
-            if let Ending::Failed(why) = ending {
-                failures[index] = Some(why);
+            match ending {
+                Ending::Finished => {}
+                Ending::Failed(why) => failures[index] = Some(why),
+                Ending::Stopped => drop(stopped.insert(index)),
             }
         }
-        let tried = self.cells.iter().zip(failures).map(|(cell, failure)| {
+        let ended = self.cells.iter().zip(failures).enumerate().filter(|(index, _)| !stopped.contains(index));
+        let tried = ended.map(|(_, (cell, failure))| {
             // a folder with another run's files has nothing to say here
             let own = files::refuse_foreign(&cell.config, &cell.folder);
             let evaluations = own.and_then(|()| files::evaluations(&cell.folder, cell.config.steps));
@@ -170,7 +172,11 @@ impl Comparison {
         let tried: Vec<Tried> = tried.collect();
         compare_report::write(self, &tried)?;
         let failed = tried.iter().filter(|run| run.failure.is_some()).count();
-        Ok(if failed > 0 { Outcome::Failed(failed) } else { Outcome::Finished })
+        Ok(match (stopped.is_empty(), failed) {
+            (false, _) => Outcome::Interrupted,
+            (true, 0) => Outcome::Finished,
+            (true, failed) => Outcome::Failed(failed),
+        })
     }
 }
 

@@ -144,7 +144,7 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
          reported at {COMMIT}\n- device: {}, {} thread(s) each\n",
         this_command(),
         finished,
-        tried.len(),
+        comparison.cells.len(),
         seeds.len(),
         seeds.join(", "),
         commits.into_iter().collect::<Vec<_>>().join(", "),
@@ -213,6 +213,9 @@ fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
             let (mean, iqm) = (show(finals.map(|s| s.mean)), show(finals.map(|s| s.iqm)));
             let best = show(bests.map(|s| s.mean));
             let (runs, all) = (ends.len(), of_it().count());
+            if all == 0 {
+                continue; // its turn has not come
+            }
             let _ =
                 writeln!(page, "| {} | {variant} | {runs} of {all} | {mean} | {iqm} | {best} |", env.name);
         }
@@ -241,7 +244,8 @@ fn settings_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
     let of = |variant: &String| {
         tried.iter().find(|run| run.cell.variant == *variant).map(|run| run.cell.config.entries())
     };
-    let entries: Vec<_> = comparison.variants.iter().filter_map(of).collect();
+    let (labels, entries): (Vec<_>, Vec<_>) =
+        comparison.variants.iter().filter_map(|variant| Some((variant.as_str(), of(variant)?))).unzip();
     let Some(first) = entries.first() else { return };
     let differing: Vec<&String> =
         first.keys().filter(|key| entries.iter().any(|e| e[*key] != first[*key])).collect();
@@ -250,7 +254,7 @@ fn settings_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
         *page += "The variants have the same settings.\n";
         return;
     }
-    let labels = comparison.variants.join(" | ");
+    let labels = labels.join(" | ");
     let _ = write!(
         page,
         "The variants differ in:\n\n| key | {labels} |\n|---|{}\n",

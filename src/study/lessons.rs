@@ -57,7 +57,7 @@ fn model_row(run: &Path) -> [f64; MODEL.len()] {
     read().unwrap_or([f64::NAN; MODEL.len()])
 }
 
-/// Appends the table, the best variant first.
+/// Appends the table, the best variant first, those that have not run last.
 pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: &StudyPlan) {
     let _ = write!(
         page,
@@ -82,8 +82,8 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
     order.sort_by(|&a, &b| ratios[b].unwrap_or(-1.0).total_cmp(&ratios[a].unwrap_or(-1.0)));
     for index in order {
         let variant = &comparison.variants[index];
-        let runs: Vec<&Tried> = tried.iter().filter(|run| run.cell.variant == *variant).collect();
-        let begun: Vec<&&Tried> = runs.iter().filter(|run| !run.evaluations.is_empty()).collect();
+        let of_it = tried.iter().filter(|run| run.cell.variant == *variant);
+        let begun: Vec<&Tried> = of_it.filter(|run| !run.evaluations.is_empty()).collect();
         let _ = write!(page, "| {variant} | {} |", ratios[index].map_or("–".into(), number));
         for env in &comparison.environments {
             let late = late_returns(tried, &env.name, variant);
