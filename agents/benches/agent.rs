@@ -39,6 +39,8 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
         dt: StepSize::LogUniform,
         dt_range: [1e-4, 1e-2],
         dt_training: Training::Learned,
+        ring: [0.4, 0.99],
+        ring_phase: 0.3,
     };
     AgentConfig {
         model: ModelConfig {

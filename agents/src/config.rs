@@ -181,6 +181,8 @@ pub(crate) mod tests {
                         dt: StepSize::LogUniform,
                         dt_range: [1e-3, 1e-1],
                         dt_training: Training::Learned,
+                        ring: [0.4, 0.99],
+                        ring_phase: 0.3,
                     },
                     control: ControlConfig {
                         form: ControlForm::Gated,
@@ -216,6 +218,8 @@ pub(crate) mod tests {
                         dt: StepSize::LogUniform,
                         dt_range: [1e-2, 1.0],
                         dt_training: Training::Learned,
+                        ring: [0.4, 0.99],
+                        ring_phase: 0.3,
                     },
                 },
             },

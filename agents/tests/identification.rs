@@ -39,6 +39,8 @@ fn config(form: EigenvalueForm) -> ModelConfig {
         dt: StepSize::Scalar,
         dt_range: [0.25, 0.25],
         dt_training: Training::Fixed,
+        ring: [0.4, 0.99],
+        ring_phase: 3.0,
     };
     ModelConfig {
         recipe: Recipe::V1,
@@ -119,7 +121,7 @@ fn simulate(stream: &mut Stream) -> (Tensor<2>, Tensor<3>, Tensor<3>) {
 
 #[test]
 fn eigenvalues_of_a_linear_system_are_recovered() {
-    for form in [EigenvalueForm::Decay, EigenvalueForm::Zoh] {
+    for form in [EigenvalueForm::Decay, EigenvalueForm::Zoh, EigenvalueForm::Ring] {
         let device = cpu().autodiff();
         let mut stream = Stream::new(1, "test");
         device.seed(1); // burn's initialiser of the two linear layers

@@ -151,6 +151,19 @@ fn validate_eigenvalues(section: &str, e: &EigenvalueConfig) -> Result<(), Confi
         &format!("{section}.dt_range"),
         format!("{:?}", e.dt_range),
         "must be two ascending positive numbers",
+    )?;
+    let [inner, outer] = e.ring;
+    require(
+        0.0 <= inner && inner <= outer && outer < 1.0,
+        &format!("{section}.ring"),
+        format!("{:?}", e.ring),
+        "must be two ascending numbers from 0 to below 1",
+    )?;
+    require(
+        (0.0..=std::f64::consts::PI).contains(&e.ring_phase),
+        &format!("{section}.ring_phase"),
+        e.ring_phase,
+        "must lie between 0 and π",
     )
 }
 
@@ -198,6 +211,8 @@ mod tests {
             ("koopman", "model.koopman.remainder.modulation=1.5", "between 0 and 1"),
             ("koopman", "model.koopman.control.recondition_every=0", "at least 1"),
             ("dssm", "model.dssm.eigenvalues.dt_range=[1e-2, 1e-3]", "ascending"),
+            ("koopman", "model.koopman.eigenvalues.ring=[0.5, 1.0]", "below 1"),
+            ("koopman", "model.koopman.eigenvalues.ring_phase=4.0", "between 0 and π"),
         ] {
             let error = with(&[&format!("model.dynamics={dynamics}"), setting]).unwrap_err().to_string();
             let key = setting.split('=').next().unwrap();

@@ -50,6 +50,10 @@ pub struct EigenvalueConfig {
     pub dt_range: [f64; 2],
     /// Whether Δt is trained.
     pub dt_training: Training,
+    /// Smallest and largest |λ̄| at the start of `form = "ring"`.
+    pub ring: [f64; 2],
+    /// Largest phase there, in radians a step.
+    pub ring_phase: f64,
 }
 
 /// Whether a parameter is trained.
@@ -70,6 +74,9 @@ pub enum EigenvalueForm {
     Zoh,
     /// Decay in its own per-step unit: λ̄ = e^μ·e^{iωΔt} with μ ≤ 0, L̄ = L.
     Decay,
+    /// The linear recurrent unit's (Orvieto et al. 2023, arXiv 2303.06349): as `decay` with Δt = 1, but spread evenly over
+    /// a ring of the complex plane at the start, and L̄ = √(1 − |λ̄|²)·L.
+    Ring,
 }
 
 /// Training of μ.

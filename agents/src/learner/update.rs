@@ -153,7 +153,8 @@ impl Learner {
         let mut target = self.targets(observations.clone(), rewards, terminated.clone(), noise);
         let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, mut prediction) = self.predict(Tensor::from_inner(first), Tensor::from_inner(actions));
-        let continuation = self.continuation_losses(prediction.latents.clone(), terminated, mask.clone());
+        let continuation =
+            self.continuation_losses(prediction.latents.clone(), terminated.clone(), mask.clone());
         let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
         self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = step_weights(mask.clone(), self.config.rho);
@@ -170,7 +171,7 @@ impl Learner {
         let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
         self.world = world;
 
-        let policy = self.update_policy(latents.inner(), mask, noise);
+        let policy = self.update_policy(latents.inner(), to_act_in(mask, terminated), noise);
         self.online = Snapshot::new(self.world.valid());
         self.follow();
         let mean = |x: Tensor<1>| x.inner().mean();
@@ -242,7 +243,8 @@ impl Learner {
         (all, Prediction { latents, rewards, values })
     }
 
-    /// The policy climbs the critics at ẑ_0 … ẑ_H, with ρ^t weights; the critics stay. Returns the loss.
+    /// The policy climbs the critics at ẑ_0 … ẑ_H where `mask [B, H + 1]` is 1, with ρ^t weights; the critics stay. Returns
+    /// the loss.
     fn update_policy(&mut self, latents: Tensor<3>, mask: Tensor<2>, noise: &mut Stream) -> Tensor<1> {
         let [b, steps, latent] = latents.dims();
         let rows = b * steps;
@@ -250,7 +252,7 @@ impl Learner {
         let z = Tensor::from_inner(latents.reshape([rows, latent]));
         let action = frozen.act(z.clone(), Tensor::from_inner(self.policy_noise(rows, noise)));
         let value = frozen.value(Tensor::cat(vec![z, action], 1), Pick::SMALLER).reshape([b, steps]);
-        let weights = Tensor::from_inner(step_weights(with_start(mask), self.config.rho));
+        let weights = Tensor::from_inner(step_weights(mask, self.config.rho));
         let loss = -(value * weights).sum() / b as f64;
         let gradients = GradientsParams::from_grads(loss.backward(), &self.world.policy);
         let (policy, _) = self.policy_adam.step(self.world.policy.clone(), gradients);
@@ -269,6 +271,12 @@ impl Learner {
 pub(super) fn with_start(mask: Tensor<2>) -> Tensor<2> {
     let start = Tensor::ones([mask.dims()[0], 1], &mask.device());
     Tensor::cat(vec![start, mask], 1)
+}
+
+/// Which latents the policy has to act in: all real ones but those after a termination, where no critic is trained. `[B, H]`
+/// each → `[B, H + 1]`.
+pub(super) fn to_act_in(mask: Tensor<2>, terminated: Tensor<2>) -> Tensor<2> {
+    with_start(mask * (-terminated + 1.0))
 }
 
 /// Priorities and losses, the latter in the order of [`Losses`]'s fields, in one read from the device.

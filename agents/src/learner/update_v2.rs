@@ -4,7 +4,7 @@ use super::data::Data;
 use super::losses::{Target, step_weights, td_target};
 use super::losses_v2::{Prediction, sequence_losses, spread};
 use super::slow::Slow;
-use super::update::{Learner, Update, read_back, with_start};
+use super::update::{Learner, Update, read_back, to_act_in};
 use crate::inference::Snapshot;
 use crate::model::{Bins, Codec, Pick, Reduce};
 use crate::rng::Stream;
@@ -21,7 +21,7 @@ impl Learner {
         let (latents, mut prediction) =
             self.predict_v2(Tensor::from_inner(first), Tensor::from_inner(actions), noise);
         let continuation =
-            self.continuation_losses(prediction.latents.clone(), terminated, mask.clone()) / h as f64;
+            self.continuation_losses(prediction.latents.clone(), terminated.clone(), mask.clone()) / h as f64;
         let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
         self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = Tensor::from_inner(step_weights(mask.clone(), self.config.rho));
@@ -36,7 +36,7 @@ impl Learner {
         let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
         self.world = world;
 
-        let policy = self.update_policy_v2(latents.inner(), mask, noise);
+        let policy = self.update_policy_v2(latents.inner(), to_act_in(mask, terminated), noise);
         self.online = Snapshot::new(self.world.valid());
         self.follow();
         let mean = |x: Tensor<1>| x.inner().mean();
@@ -111,7 +111,7 @@ impl Learner {
         let scale = self.follow_scale(value.clone().inner().narrow(1, 0, 1).reshape([b]));
         let value = value / Tensor::from_inner(scale).unsqueeze();
         let penalty = drawn.scaled_log_probability.reshape([b, steps]) * self.config.v2.entropy_coef;
-        let weights = Tensor::from_inner(step_weights(with_start(mask), self.config.rho));
+        let weights = Tensor::from_inner(step_weights(mask, self.config.rho));
         let loss = ((penalty - value) * weights).sum() / rows as f64;
         let gradients = GradientsParams::from_grads(loss.backward(), &self.world.policy);
         let (policy, _) = self.policy_adam.step(self.world.policy.clone(), gradients);

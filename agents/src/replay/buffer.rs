@@ -68,10 +68,15 @@ impl Span {
         self.start..self.start + self.len + 1
     }
 
-    /// Slots at which a sequence of `horizon` steps may start: every one whose sequence lies inside the episode; an
-    /// episode shorter than that offers its beginning, and its sequence is padded.
+    /// Slots at which a sequence of `horizon` steps may start: every one whose sequence lies inside the episode, and in
+    /// a terminated episode the last ones as well. Otherwise a termination would be seen only as the last step of a
+    /// sequence, with weight ρ^{H−1}, and values near it would hardly be learned. Sequences are padded.
     fn starts(&self, horizon: usize) -> std::ops::Range<usize> {
-        self.start..self.start + (self.len + 1).saturating_sub(horizon).max(1)
+        let last = match self.ending {
+            Ending::Terminated => self.len,
+            Ending::Truncated => (self.len + 1).saturating_sub(horizon).max(1),
+        };
+        self.start..self.start + last
     }
 }
 
@@ -192,8 +197,8 @@ impl Replay {
         batch.weights.iter_mut().for_each(|w| *w /= largest);
     }
 
-    /// Draws `size` sequences of any `horizon`, all with the same probability and weight, with replacement. Those of
-    /// episodes shorter than that are padded.
+    /// Draws `size` sequences of any `horizon`, all with the same probability and weight, with replacement. Those that
+    /// an episode is too short for, or that its termination cuts, are padded.
     ///
     /// # Panics
     /// If the replay is empty.

@@ -124,6 +124,8 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
         dt: StepSize::LogUniform,
         dt_range: [1e-3, 1e-1],
         dt_training: Training::Learned,
+        ring: [0.4, 0.99],
+        ring_phase: 0.3,
     };
     AgentConfig {
         model: ModelConfig {

@@ -44,7 +44,7 @@ pub struct Eigenvalues {
 pub struct Discrete {
     /// λ̄ = multiplier of one step.
     pub lambda: Complex,
-    /// Factor of the input matrix L (`zoh` only).
+    /// Factor of the input matrix L (`zoh` and `ring`).
     pub gain: Option<Complex>,
 }
 
@@ -56,39 +56,26 @@ impl Eigenvalues {
             let p: Param<Tensor<1>> = Param::from_data(TensorData::new(values, [n]), device);
             p.set_require_grad(training == Training::Learned)
         };
-        let [low, high] = config.mu_bounds;
-        let raw = match (config.mu, config.form) {
-            // inverse sigmoid of the position between the bounds, inverse softplus of −μ
-            (Mu::Bounded, _) => {
-                let share = ((config.mu_init - low) / (high - low)).clamp(0.01, 0.99);
-                (share / (1.0 - share)).ln()
-            }
-            (_, EigenvalueForm::Decay) => (-config.mu_init).max(1e-4).exp_m1().ln(),
-            (_, EigenvalueForm::Zoh) => config.mu_init,
-        };
         let mu_training = if config.mu == Mu::Fixed { Training::Fixed } else { Training::Learned };
-        let omega = match config.omega {
-            Omega::Linear => (0..m).map(|j| (j as f64 * PI) as f32).collect(),
-            Omega::Random => stream.uniform(m, 0.0, (m as f64 * PI) as f32),
-        };
-        let [first, last] = config.dt_range.map(|dt| dt.ln() as f32);
-        let log_dt = match config.dt {
-            StepSize::Scalar => vec![first],
-            StepSize::LogUniform => stream.uniform(m, first, last),
+        let start = Start::draw(config, m, stream);
+        let raw_mu = start.mu.into_iter().map(|mu| raw_mu(config, mu) as f32).collect();
+        let dt_training = match config.form {
+            EigenvalueForm::Ring => Training::Fixed,
+            EigenvalueForm::Decay | EigenvalueForm::Zoh => config.dt_training,
         };
         Self {
-            raw_mu: parameter(vec![raw as f32; m], mu_training),
-            omega: parameter(omega, config.omega_training),
-            log_dt: parameter(log_dt, config.dt_training),
+            raw_mu: parameter(raw_mu, mu_training),
+            omega: parameter(start.omega, config.omega_training),
+            log_dt: parameter(start.log_dt, dt_training),
             config: config.clone(),
         }
     }
 
     /// Parameters of m eigenvalues, fixed ones included.
     pub(crate) fn count(config: &EigenvalueConfig, m: usize) -> usize {
-        match config.dt {
-            StepSize::Scalar => 2 * m + 1,
-            StepSize::LogUniform => 3 * m,
+        match (config.form, config.dt) {
+            (EigenvalueForm::Ring, _) | (_, StepSize::Scalar) => 2 * m + 1,
+            (_, StepSize::LogUniform) => 3 * m,
         }
     }
 
@@ -98,7 +85,7 @@ impl Eigenvalues {
         match (self.config.mu, self.config.form) {
             (Mu::Bounded, _) => sigmoid(raw) * (high - low) + low,
             // a hard clamp at 0 would stop the gradient of a mode that reached it
-            (_, EigenvalueForm::Decay) => -softplus(raw, 1.0),
+            (_, EigenvalueForm::Decay | EigenvalueForm::Ring) => -softplus(raw, 1.0),
             (_, EigenvalueForm::Zoh) => raw,
         }
     }
@@ -109,6 +96,14 @@ impl Eigenvalues {
         let phase = self.omega.val() * dt.clone();
         match self.config.form {
             EigenvalueForm::Decay => Discrete { lambda: polar(mu.exp(), phase), gain: None },
+            EigenvalueForm::Ring => {
+                // the latent keeps the variance of its inputs whatever the decay (LRU, eq. 7)
+                let radius = mu.exp();
+                // bounded below: the root's slope is infinite at |λ̄| = 1
+                let gain = (-radius.clone().square() + 1.0).clamp_min(1e-6).sqrt();
+                let gain = Complex { im: gain.zeros_like(), re: gain };
+                Discrete { lambda: polar(radius, phase), gain: Some(gain) }
+            }
             EigenvalueForm::Zoh => {
                 let decay = mu * dt.clone();
                 let lambda = polar(decay.clone().exp(), phase.clone());
@@ -117,6 +112,52 @@ impl Eigenvalues {
                 Discrete { lambda, gain: Some(gain) }
             }
         }
+    }
+}
+
+/// Where the parameters begin.
+struct Start {
+    mu: Vec<f64>,
+    omega: Vec<f32>,
+    log_dt: Vec<f32>,
+}
+
+impl Start {
+    fn draw(config: &EigenvalueConfig, m: usize, stream: &mut Stream) -> Self {
+        if config.form == EigenvalueForm::Ring {
+            let [inner, outer] = config.ring.map(|radius| radius.powi(2));
+            // |λ̄|² uniform: as many eigenvalues on every patch of the ring
+            let square = |share: f64| (inner + (outer - inner) * share).max(1e-8);
+            return Self {
+                mu: (0..m).map(|_| square(stream.unit()).ln() / 2.0).collect(),
+                omega: stream.uniform(m, 0.0, config.ring_phase as f32),
+                log_dt: vec![0.0],
+            };
+        }
+        let omega = match config.omega {
+            Omega::Linear => (0..m).map(|j| (j as f64 * PI) as f32).collect(),
+            Omega::Random => stream.uniform(m, 0.0, (m as f64 * PI) as f32),
+        };
+        let [first, last] = config.dt_range.map(|dt| dt.ln() as f32);
+        let log_dt = match config.dt {
+            StepSize::Scalar => vec![first],
+            StepSize::LogUniform => stream.uniform(m, first, last),
+        };
+        Self { mu: vec![config.mu_init; m], omega, log_dt }
+    }
+}
+
+/// What [`Eigenvalues::mu`] maps to `mu`.
+fn raw_mu(config: &EigenvalueConfig, mu: f64) -> f64 {
+    let [low, high] = config.mu_bounds;
+    match (config.mu, config.form) {
+        // inverse sigmoid of the position between the bounds, inverse softplus of −μ
+        (Mu::Bounded, _) => {
+            let share = ((mu - low) / (high - low)).clamp(0.01, 0.99);
+            (share / (1.0 - share)).ln()
+        }
+        (_, EigenvalueForm::Decay | EigenvalueForm::Ring) => (-mu).max(1e-4).exp_m1().ln(),
+        (_, EigenvalueForm::Zoh) => mu,
     }
 }
 
@@ -223,6 +264,36 @@ mod tests {
         let bounded = EigenvalueConfig { mu: Mu::Bounded, mu_init: -5.0, ..config() };
         let e = Eigenvalues::new(&bounded, 8, &mut Stream::new(1, "init"), &crate::device::cpu());
         assert!(values(e.mu()).iter().all(|mu| (-0.3..=-0.1).contains(mu)));
+    }
+
+    /// A ring holds as many eigenvalues inside radius √((a² + b²)/2) as outside, and inputs of variance 1 at every step
+    /// give latents of variance γ² Σ |λ̄|^{2k} = 1.
+    #[test]
+    fn a_ring_is_filled_evenly_and_keeps_the_variance() {
+        let ring = EigenvalueConfig {
+            form: EigenvalueForm::Ring,
+            ring: [0.4, 0.9],
+            ring_phase: 0.5,
+            dt_training: Training::Learned,
+            ..config()
+        };
+        let e = Eigenvalues::new(&ring, 4000, &mut Stream::new(1, "init"), &crate::device::cpu().autodiff());
+        assert!(!e.log_dt.val().is_require_grad() && e.raw_mu.val().is_require_grad());
+        let parameters = [&e.raw_mu, &e.omega, &e.log_dt].map(|p| p.val().dims()[0]);
+        assert_eq!(parameters.iter().sum::<usize>(), Eigenvalues::count(&ring, 4000));
+        let d = e.discretise();
+        let (re, im) = (values(d.lambda.re.inner()), values(d.lambda.im.inner()));
+        let gain = values(d.gain.unwrap().re.inner());
+        let radius: Vec<f32> = re.iter().zip(&im).map(|(re, im)| re.hypot(*im)).collect();
+        assert!(radius.iter().all(|r| (0.4 - 1e-5..0.9 + 1e-5).contains(r)));
+        let inner = radius.iter().filter(|r| **r < ((0.16f32 + 0.81) / 2.0).sqrt()).count();
+        assert!((1800..2200).contains(&inner), "{inner}, six standard deviations of a fair coin are 190");
+        for (j, (re, im)) in re.iter().zip(&im).enumerate() {
+            let phase = im.atan2(*re);
+            assert!((0.0..=0.5 + 1e-5).contains(&phase));
+            let variance: f32 = (0..400).map(|k| (gain[j] * radius[j].powi(k)).powi(2)).sum();
+            assert!((variance - 1.0).abs() < 1e-3, "mode {j}: {variance}");
+        }
     }
 
     #[test]

@@ -68,17 +68,28 @@ impl Koopman {
         self.eigenvalues.discretise().lambda
     }
 
-    /// Smallest, median and largest |λ̄|.
+    /// Smallest, median and largest |λ̄|; the half-lives that the last two mean, in decisions; median and largest phase, in
+    /// radians a decision.
     pub fn diagnostics(&self) -> Vec<(&'static str, f64)> {
-        let lambda = self.lambda();
-        let radius = (lambda.re.square() + lambda.im.square()).sqrt();
-        let mut radius: Vec<f32> = radius.try_into_vec_as().expect("eigenvalues are f32");
-        radius.sort_by(f32::total_cmp);
-        let at = |i: usize| f64::from(radius[i]);
+        let Complex { re, im } = self.lambda();
+        let [re, im] = [re, im].map(|x| x.try_into_vec_as::<f32>().expect("eigenvalues are f32"));
+        let ascending = |of: fn(f64, f64) -> f64| {
+            let mut values: Vec<f64> =
+                re.iter().zip(&im).map(|(&re, &im)| of(re.into(), im.into())).collect();
+            values.sort_by(f64::total_cmp);
+            [values[0], values[values.len() / 2], values[values.len() - 1]]
+        };
+        let [smallest, median, largest] = ascending(f64::hypot);
+        let [_, phase_median, phase_max] = ascending(|re, im| im.atan2(re).abs());
+        let half_life = |radius: f64| -1.0 / radius.log2();
         vec![
-            ("lambda_min", at(0)),
-            ("lambda_median", at(radius.len() / 2)),
-            ("lambda_max", at(radius.len() - 1)),
+            ("lambda_min", smallest),
+            ("lambda_median", median),
+            ("lambda_max", largest),
+            ("half_life_median", half_life(median)),
+            ("half_life_max", half_life(largest)),
+            ("phase_median", phase_median),
+            ("phase_max", phase_max),
         ]
     }
 
