@@ -90,6 +90,7 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
         learner: LearnerConfig {
             batch_size: size.batch,
             horizon: 5,
+            horizon_ramp: HorizonRamp { start: 1, updates: 0 },
             discount_rule: DiscountRule::Fixed,
             discount: 0.99,
             episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
@@ -117,6 +118,7 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
             num_samples: size.samples,
             policy_fraction: 0.05,
             num_elites: 64.min(size.samples / 2),
+            rescored: 0,
             iterations: 6,
             extra_iterations: 0,
             temperature: 0.5,
@@ -140,7 +142,7 @@ fn random_batch(config: &AgentConfig) -> Batch {
     }
     replay.add(&episode, Ending::Truncated).expect("it fits");
     let mut batch = Batch::default();
-    replay.sample(config.learner.batch_size, &mut stream, &mut batch);
+    replay.sample(config.learner.batch_size, config.learner.horizon, &mut stream, &mut batch);
     batch
 }
 

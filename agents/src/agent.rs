@@ -4,7 +4,7 @@ use crate::config::{AgentConfig, Continuation};
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
 use crate::model::Tail;
-use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm};
+use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm, rescore};
 use crate::replay::Batch;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -98,7 +98,17 @@ impl Agent {
                     (actions, noise.tails(iteration), networks.gates(conditioning, z.clone(), mean))
                 }
             };
-            networks.score(z.clone(), actions, tail(noise), gates, learner.discount)
+            let score = |actions, noise, gates| {
+                networks.score(z.clone(), actions, tail(noise), gates, learner.discount)
+            };
+            let shared = gates.is_some();
+            let scores = score(actions.clone(), noise.clone(), gates);
+            match planner.rescored {
+                count if shared && count > 0 => {
+                    rescore(actions, noise, scores, count, |actions, noise| score(actions, noise, None))
+                }
+                _ => scores,
+            }
         };
         let gradient = |actions| {
             let gates = networks.gates(conditioning, z.clone(), start.clone());
@@ -150,6 +160,11 @@ impl Agent {
     /// Updates done.
     pub fn updates(&self) -> u64 {
         self.learner.updates()
+    }
+
+    /// Steps of the sequences that the next update wants.
+    pub fn training_horizon(&self) -> usize {
+        self.config.learner.horizon_after(self.updates())
     }
 
     /// Numbers about the model for the training record; the names depend on the configuration only.
@@ -213,7 +228,7 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DynamicsKind, PlannerKind, Recipe, tests::tiny_of_both};
+    use crate::config::{DynamicsKind, PlanConditioning, PlannerKind, Recipe, tests::tiny_of_both};
 
     const BOTH: [Recipe; 2] = [Recipe::V1, Recipe::V2];
 
@@ -315,6 +330,26 @@ mod tests {
                 agent.act(&[0.3; 4], &[Plan::cold()], schedule, Mode::Exploit, &mut streams(1))[0].elite_score
             };
             assert!(score(20) > score(1) && score(1) > score(0), "{dynamics:?}");
+        }
+    }
+
+    /// With shared gates and every candidate scored again, nothing is left of the shared gates.
+    #[test]
+    fn rescoring_everything_is_planning_as_trained() {
+        let act = |conditioning, rescored| {
+            let agent = agent(|c| {
+                c.model.koopman.control.plan_conditioning = conditioning;
+                c.planner.rescored = rescored;
+            });
+            let schedule = Schedule { horizon: 3, min_std: 0.1 };
+            let d = agent.act(&[0.3; 4], &[Plan::cold()], schedule, Mode::Exploit, &mut streams(1));
+            d.into_iter().next().expect("one environment").plan.shifted(3, 2)
+        };
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let exact = act(PlanConditioning::Along, 0);
+        for shared in [PlanConditioning::Start, PlanConditioning::Nominal] {
+            let (exactly, cheaply) = (far(&act(shared, 1000), &exact), far(&act(shared, 0), &exact));
+            assert!(exactly < 1e-5 && cheaply > 1e-4, "{shared:?}: {exactly}, {cheaply}");
         }
     }
 

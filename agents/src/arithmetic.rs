@@ -124,16 +124,17 @@ pub fn plan_flops(
     let budget = Budget::new(&config.planner);
     let (p, h) = (budget.proposed as f64, horizon as f64);
     // shared gates are computed for one row an iteration: not counted
-    let gates = match config.model.koopman.control.while_planning() {
-        Conditioning::Along => r.gate,
-        Conditioning::Start | Conditioning::Nominal => 0.0,
+    let (gates, again) = match config.model.koopman.control.while_planning() {
+        Conditioning::Along => (r.gate, 0),
+        Conditioning::Start | Conditioning::Nominal => (0.0, config.planner.rescored * budget.scored.len()),
     };
     // two critics value an end, of however many
     let score = r.rollout(h) + h * (gates + r.reward + r.continuation) + r.policy + 2.0 * r.critic;
+    let second_look = again as f64 * (score + h * r.gate);
     let proposals = p * (h * r.policy + r.rollout(h - 1.0) + (h - 1.0) * r.gate);
     // a gradient is a score, and one product of the same size backward: to the actions, not to the weights
     let rows = (budget.scores() + 2 * budget.gradients) as f64;
-    2.0 * environments as f64 * (r.encoder + proposals + rows * score)
+    2.0 * environments as f64 * (r.encoder + proposals + rows * score + second_look)
 }
 
 /// Floating-point operations of one update.

@@ -76,6 +76,8 @@ pub struct LearnerConfig {
     pub batch_size: usize,
     /// Steps unrolled in training.
     pub horizon: usize,
+    /// How that number is reached.
+    pub horizon_ramp: HorizonRamp,
     /// Where γ comes from.
     pub discount_rule: DiscountRule,
     /// γ, per decision.
@@ -116,6 +118,27 @@ pub struct LearnerConfig {
     pub policy_std: f64,
     /// What the second recipe has of its own.
     pub v2: LearnerV2Config,
+}
+
+/// Growth of the training horizon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HorizonRamp {
+    /// Steps unrolled by the first update.
+    pub start: usize,
+    /// Updates until it has grown to the full horizon; 0 = it is full from the beginning.
+    pub updates: u64,
+}
+
+impl LearnerConfig {
+    /// Steps that are unrolled after so many updates.
+    pub fn horizon_after(&self, updates: u64) -> usize {
+        let HorizonRamp { start, updates: all } = self.horizon_ramp;
+        if updates >= all {
+            return self.horizon;
+        }
+        start + (self.horizon - start) * updates as usize / all as usize
+    }
 }
 
 /// Prioritised replay (Schaul et al. 2016).
@@ -226,6 +249,7 @@ pub(crate) mod tests {
             learner: LearnerConfig {
                 batch_size: 32,
                 horizon: 3,
+                horizon_ramp: HorizonRamp { start: 1, updates: 0 },
                 discount_rule: DiscountRule::Fixed,
                 discount: 0.99,
                 episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
@@ -253,6 +277,7 @@ pub(crate) mod tests {
                 num_samples: 64,
                 policy_fraction: 0.05,
                 num_elites: 8,
+                rescored: 0,
                 iterations: 4,
                 extra_iterations: 0,
                 temperature: 0.5,
@@ -264,5 +289,13 @@ pub(crate) mod tests {
                 grad: GradConfig { candidates: 2, steps: 2, step_size: 0.1 },
             },
         }
+    }
+
+    #[test]
+    fn the_training_horizon_grows_and_holds() {
+        let mut learner = tiny(DynamicsKind::Mlp).learner;
+        assert_eq!(learner.horizon_after(0), 3, "no ramp");
+        (learner.horizon, learner.horizon_ramp) = (5, HorizonRamp { start: 1, updates: 100 });
+        assert_eq!([0, 24, 25, 99, 100, 1000].map(|n| learner.horizon_after(n)), [1, 1, 2, 4, 5, 5]);
     }
 }

@@ -14,6 +14,7 @@ fn config(kind: PlannerKind) -> PlannerConfig {
         num_samples: 256,
         policy_fraction: 0.0,
         num_elites: 24,
+        rescored: 0,
         iterations: 15,
         extra_iterations: 0,
         temperature: 1.0,

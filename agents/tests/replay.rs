@@ -39,7 +39,7 @@ fn every_valid_start_is_reachable_and_no_sequence_crosses_an_end() {
         let mut batch = Batch::default();
         let draws = if id % 20 == 19 { 60 } else { 2 };
         for _ in 0..draws {
-            replay.sample(256, &mut stream, &mut batch);
+            replay.sample(256, H, &mut stream, &mut batch);
             for b in 0..256 {
                 let (id, t0) = (batch.observations[b * (H + 1) * 2], batch.observations[b * (H + 1) * 2 + 1]);
                 let (id, t0) = (id as usize, t0 as usize);
@@ -82,7 +82,7 @@ fn equal_priorities_mean_equal_probabilities() {
     }
     let (mut stream, mut batch) = (Stream::new(2, "test"), Batch::default());
     let mut counts: HashMap<usize, f64> = HashMap::new();
-    replay.sample(200_000, &mut stream, &mut batch);
+    replay.sample(200_000, H, &mut stream, &mut batch);
     for &start in &batch.starts {
         *counts.entry(start).or_default() += 1.0;
     }
@@ -101,7 +101,7 @@ fn priorities_shape_sampling_and_importance_weights_undo_it() {
     replay.add(&episode(0, 6), Ending::Truncated).unwrap(); // starts 0 and 1
     let (mut stream, mut batch) = (Stream::new(3, "test"), Batch::default());
     replay.set_priorities(&[0, 1], &[1.0, 32.0]);
-    replay.sample(100_000, &mut stream, &mut batch);
+    replay.sample(100_000, H, &mut stream, &mut batch);
     let share = batch.starts.iter().filter(|&&s| s == 1).count() as f64 / 1e5;
     let expected = 32f64.powf(0.6) / (1.0 + 32f64.powf(0.6)); // 8/9
     assert!((share - expected).abs() < 0.01, "{share} {expected}");
@@ -135,8 +135,8 @@ fn a_restored_replay_samples_the_same_sequences() {
     for id in 20..40 {
         let (mut s, mut t) = (Stream::new(id as u64, "test"), Stream::new(id as u64, "test"));
         let (mut x, mut y) = (Batch::default(), Batch::default());
-        a.sample(64, &mut s, &mut x);
-        b.sample(64, &mut t, &mut y);
+        a.sample(64, H, &mut s, &mut x);
+        b.sample(64, H, &mut t, &mut y);
         assert_eq!(x, y);
         for r in [&mut a, &mut b] {
             let priorities: Vec<f32> = x.starts.iter().map(|&s| s as f32).collect();

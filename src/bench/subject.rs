@@ -51,7 +51,7 @@ impl<'a> Subject<'a> {
         let mut replay = Replay::new(&self.config.replay, horizon, self.observations, self.actions);
         replay.add(&self.episode, Ending::Truncated)?;
         let mut batch = Batch::default();
-        replay.sample(self.config.learner.batch_size, &mut Stream::new(1, "batch"), &mut batch);
+        replay.sample(self.config.learner.batch_size, horizon, &mut Stream::new(1, "batch"), &mut batch);
         Ok(batch)
     }
 

@@ -209,6 +209,7 @@ impl RunConfig {
             ("evaluation.episodes", self.evaluation.episodes),
             ("learner.batch_size", self.learner.batch_size as u64),
             ("learner.horizon", self.learner.horizon as u64),
+            ("learner.horizon_ramp.start", self.learner.horizon_ramp.start as u64),
             ("learner.target_every", self.learner.target_every),
             ("planner.num_samples", self.planner.num_samples as u64),
             ("planner.num_elites", self.planner.num_elites as u64),
@@ -269,6 +270,13 @@ impl RunConfig {
         ] {
             require((1.0..=1e4).contains(h), key, h, "must lie between 1 and 10000")?;
         }
+        let ramp = self.learner.horizon_ramp;
+        require(
+            ramp.updates == 0 || ramp.start <= self.learner.horizon,
+            "learner.horizon_ramp.start",
+            ramp.start,
+            &format!("must not exceed learner.horizon = {}", self.learner.horizon),
+        )?;
         let [low, high] = self.learner.episode_discount.range;
         require(
             0.0 <= low && low <= high && high <= 1.0,
@@ -295,6 +303,12 @@ impl RunConfig {
             "planner.policy_fraction",
             planner.policy_fraction,
             "must leave something to sample: with `mppi2` the policy's sequences are among `num_samples`",
+        )?;
+        require(
+            planner.rescored == 0 || planner.rescored >= planner.num_elites,
+            "planner.rescored",
+            planner.rescored,
+            &format!("must be 0, or leave planner.num_elites = {} to choose", planner.num_elites),
         )?;
         let candidates = budget.candidates();
         require(
@@ -439,6 +453,9 @@ pub(crate) mod tests {
         for (setting, rule) in [
             ("model.latent_dim=51", "must be even"),
             ("planner.num_elites=500", "candidates"),
+            ("planner.rescored=3", "to choose"),
+            ("learner.horizon_ramp={start=0,updates=9}", "at least 1"),
+            ("learner.horizon_ramp={start=9,updates=9}", "must not exceed"),
             ("learner.discount=1.5", "between 0 and 1"),
             ("planner.iterations=0", "at least 1"),
             ("model.encoder_hidden=[0]", "width 0"),

@@ -248,7 +248,8 @@ impl Run {
     pub fn update(&mut self) -> Result<()> {
         let (losses, seconds) = timed(|| {
             let streams = &mut self.state.streams;
-            self.replay.sample(self.config.learner.batch_size, &mut streams.replay, &mut self.batch);
+            let (size, horizon) = (self.config.learner.batch_size, self.agent.training_horizon());
+            self.replay.sample(size, horizon, &mut streams.replay, &mut self.batch);
             let update = self.agent.update(&self.batch, &mut streams.learning);
             self.replay.set_priorities(&self.batch.starts, &update.priorities);
             update.losses

@@ -38,7 +38,7 @@ pub(super) fn batches(config: &AgentConfig, n: usize) -> Vec<Batch> {
     let (replay, mut stream) = (replay(config), Stream::new(3, "replay"));
     let draw = |_| {
         let mut batch = Batch::default();
-        replay.sample(config.learner.batch_size, &mut stream, &mut batch);
+        replay.sample(config.learner.batch_size, config.learner.horizon, &mut stream, &mut batch);
         batch
     };
     (0..n).map(draw).collect()
@@ -131,7 +131,7 @@ fn bootstraps(mut config: AgentConfig) {
         }
         let (mut learner, mut stream, mut batch) = (learner(&config), Stream::new(5, "s"), Batch::default());
         for _ in 0..1500 {
-            replay.sample(32, &mut stream, &mut batch);
+            replay.sample(32, config.learner.horizon, &mut stream, &mut batch);
             learner.update(&batch, &mut stream);
         }
         let z = learner.online().world().encode(tensor(&[0.5; OBSERVATION]));
@@ -239,7 +239,7 @@ fn a_model_that_predicts_terminations_avoids_them() {
         let replay = ending_replay(&config);
         let (mut learner, mut stream, mut batch) = (learner(&config), Stream::new(5, "s"), Batch::default());
         for _ in 0..1500 {
-            replay.sample(config.learner.batch_size, &mut stream, &mut batch);
+            replay.sample(config.learner.batch_size, config.learner.horizon, &mut stream, &mut batch);
             learner.update(&batch, &mut stream);
         }
         let loss = learner.update(&batch, &mut stream).losses.continuation;
@@ -272,7 +272,7 @@ fn the_scale_of_values_follows_their_spread() {
     let scale = |learner: &Learner| learner.export().parameters["target.value_scale"].values[0];
     assert_eq!(scale(&learner), 1.0);
     for _ in 0..1200 {
-        replay.sample(32, &mut stream, &mut batch);
+        replay.sample(32, config.learner.horizon, &mut stream, &mut batch);
         learner.update(&batch, &mut stream);
     }
     // rewards are even in ±40, of which 90 % are 72; values lag behind

@@ -9,11 +9,13 @@ mod mppi;
 mod noise;
 mod plan;
 mod refit;
+mod rescore;
 mod shooting;
 
 pub use budget::Budget;
 pub use noise::Noise;
 pub use plan::{Plan, Warm};
+pub use rescore::rescore;
 
 use crate::config::{PlannerConfig, PlannerKind};
 use burn::prelude::*;

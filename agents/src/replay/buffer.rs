@@ -37,7 +37,7 @@ pub enum ReplayError {
 #[derive(Clone, Debug)]
 pub struct Replay {
     config: ReplayConfig,
-    /// Length H of the sequences.
+    /// Largest length H of the sequences.
     horizon: usize,
     observation_dim: usize,
     action_dim: usize,
@@ -98,7 +98,7 @@ pub struct ReplayArrays {
 }
 
 impl Replay {
-    /// An empty replay of sequences of `horizon` steps. Memory grows with its content.
+    /// An empty replay of sequences of up to `horizon` steps. Memory grows with its content.
     pub fn new(config: &ReplayConfig, horizon: usize, observation_dim: usize, action_dim: usize) -> Self {
         Self {
             tree: SumTree::new(config.capacity),
@@ -178,13 +178,14 @@ impl Replay {
         put(&mut self.rewards, slots.start, &episode.rewards, 1, count);
     }
 
-    /// Draws `size` sequences with probability proportional to p^α, with replacement.
+    /// Draws `size` sequences of `horizon` steps with probability proportional to p^α, with replacement.
     ///
     /// # Panics
-    /// If the replay is empty.
-    pub fn sample(&self, size: usize, stream: &mut Stream, batch: &mut Batch) {
+    /// If the replay is empty, or keeps track of shorter sequences only.
+    pub fn sample(&self, size: usize, horizon: usize, stream: &mut Stream, batch: &mut Batch) {
         assert!(!self.is_empty(), "an empty replay cannot be sampled");
-        batch.resize(size, self.horizon, self.observation_dim, self.action_dim);
+        assert!(horizon <= self.horizon, "sequences of {horizon} steps from a replay for {}", self.horizon);
+        batch.resize(size, horizon, self.observation_dim, self.action_dim);
         let total = self.tree.total();
         for i in 0..size {
             let slot = self.tree.find(stream.unit() * total);

@@ -100,7 +100,7 @@ fn life(config: &AgentConfig, device: &Device) -> (Vec<f32>, Vec<f32>) {
     let (mut actions, mut noise, mut plan) = (Vec::new(), [Stream::new(3, "noise")], Plan::cold());
     let schedule = Schedule { horizon: 3, min_std: 0.1 };
     for _ in 0..3 {
-        replay.sample(config.learner.batch_size, &mut stream, &mut batch);
+        replay.sample(config.learner.batch_size, config.learner.horizon, &mut stream, &mut batch);
         agent.update(&batch, &mut noise[0]);
         let observation = stream.normal(OBSERVATION);
         let plans = std::slice::from_ref(&plan);
@@ -175,6 +175,7 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
         learner: LearnerConfig {
             batch_size: 40,
             horizon: 3,
+            horizon_ramp: HorizonRamp { start: 1, updates: 0 },
             discount_rule: DiscountRule::Fixed,
             discount: 0.99,
             episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
@@ -202,6 +203,7 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
             num_samples: 64,
             policy_fraction: 0.1,
             num_elites: 8,
+            rescored: 0,
             iterations: 3,
             extra_iterations: 0,
             temperature: 0.5,
