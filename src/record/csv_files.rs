@@ -142,27 +142,31 @@ impl Table {
         Ok(Self { path, writer: csv::Writer::from_writer(file), header })
     }
 
-    /// Writes the header, or sees to it that the one there is the same.
+    /// Writes the header if there is none.
     fn columns(&mut self, names: &[Cow<str>]) -> Result<()> {
         if self.header.is_empty() {
             self.header = names.iter().map(|name| name.to_string()).collect();
-            return self.write(names.iter().map(|name| name.as_ref()));
+            self.write(names.iter().map(|name| name.as_ref()))?;
         }
+        Ok(())
+    }
+
+    /// Writes the cells that the header has columns for: a run begun by an older version goes on with the columns it has.
+    fn row(&mut self, row: Vec<(Cow<'static, str>, String)>) -> Result<()> {
+        let names: Vec<_> = row.iter().map(|(name, _)| name.clone()).collect();
+        self.columns(&names)?;
+        let cell =
+            |column: &String| row.iter().find(|(name, _)| name == column).map(|(_, cell)| cell.as_str());
+        let cells: Vec<&str> = self.header.iter().map_while(cell).collect();
         ensure!(
-            self.header.iter().map(String::as_str).eq(names.iter().map(|name| name.as_ref())),
+            cells.len() == self.header.len(),
             "{} has the columns {} but this run records {}; resume with the configuration the run was begun with, \
              or begin it in another folder",
             self.path.display(),
             self.header.join(","),
             names.join(",")
         );
-        Ok(())
-    }
-
-    fn row(&mut self, row: Vec<(Cow<'static, str>, String)>) -> Result<()> {
-        let (names, cells): (Vec<_>, Vec<_>) = row.into_iter().unzip();
-        self.columns(&names)?;
-        self.write(cells.iter().map(String::as_str))
+        self.write(cells.into_iter())
     }
 
     fn write<'a>(&mut self, cells: impl Iterator<Item = &'a str>) -> Result<()> {
@@ -279,6 +283,20 @@ mod tests {
             "{error}"
         );
         assert_eq!(read(folder.path(), "train.csv").lines().count(), 2, "the row was written all the same");
+    }
+
+    /// A new version that records more once refused to go on with the runs of the last one.
+    #[test]
+    fn a_run_of_an_older_version_goes_on_with_the_columns_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let older = |n| Episode { extras: vec![("modes_alive", 32.0)], ..episode(n) };
+        CsvRecorder::create(folder.path()).unwrap().episode(&older(1)).unwrap();
+        let mut recorder = CsvRecorder::resume(folder.path(), up_to(200)).unwrap();
+        recorder.episode(&episode(2)).unwrap();
+        let text = read(folder.path(), "train.csv");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() == 3 && lines[0].ends_with("wall_seconds,modes_alive"), "{text}");
+        assert!(lines[1].ends_with(",2.000,32.0") && lines[2].ends_with(",4.000,32.0"), "{text}");
     }
 
     #[test]
