@@ -26,8 +26,8 @@ SUITE = {official.replace("_", "-"): official for official in [
     "dog-stand", "dog-walk", "dog-trot", "dog-run", "dog-fetch", "finger-spin", "finger-turn_easy",
     "finger-turn_hard", "fish-upright", "fish-swim", "hopper-stand", "hopper-hop", "humanoid-stand", "humanoid-walk",
     "humanoid-run", "manipulator-bring_ball", "manipulator-bring_peg", "manipulator-insert_ball",
-    "manipulator-insert_peg", "pendulum-swingup", "point_mass-easy", "point_mass-hard", "quadruped-walk", "quadruped-run",
-    "quadruped-escape", "quadruped-fetch", "reacher-easy", "reacher-hard", "stacker-stack_2",
+    "manipulator-insert_peg", "pendulum-swingup", "point_mass-easy", "point_mass-hard", "quadruped-walk",
+    "quadruped-run", "quadruped-escape", "quadruped-fetch", "reacher-easy", "reacher-hard", "stacker-stack_2",
     "stacker-stack_4", "swimmer-swimmer6", "swimmer-swimmer15",
     "walker-stand", "walker-walk", "walker-run"]}
 CLASSIC = {"pendulum": "Pendulum-v1", "mountain-car": "MountainCarContinuous-v0"}
