@@ -9,6 +9,7 @@ Python's own part is everything in `env.step`, with the wrappers of `gymnasium.m
 one thread, and one environment or eight in a batch; as it steps in a thread of its own, the process's time counts.
 """
 import argparse
+import ctypes
 import os
 import pathlib
 import re
@@ -85,6 +86,14 @@ def pool_id(name):
     return {**GYMNASIUM, **CLASSIC}[name]
 
 
+def pool_mujoco():
+    """The version of the MuJoCo inside EnvPool."""
+    library = pathlib.Path(envpool.__file__).parent / "mujoco" / "mujoco_dmc_envpool.so"
+    version = ctypes.CDLL(str(library)).mj_versionString
+    version.restype = ctypes.c_char_p
+    return version().decode()
+
+
 def in_pool(name):
     return envpool is not None and pool_id(name) in envpool.list_all_envs()
 
@@ -129,8 +138,8 @@ def main(seconds, rounds, chosen):
           % (seconds, rounds, commit.stdout.strip(), processor))
     print("resets included, medians of rounds in turn; every ratio is that to our time.")
     if envpool is not None:
-        print("EnvPool is %s with one thread and Gymnasium's ids; dog-run is its DogRun-v1, the others of dm_control alike."
-              % envpool.__version__)
+        print("EnvPool is %s, with its own MuJoCo %s, one thread; dog-run is its DogRun-v1, and so on."
+              % (envpool.__version__, pool_mujoco()))
         print("Its time is that of the process: the way into its thread and back, which a batch shares, is in it.")
     print()
     for group, names in GROUPS.items():
