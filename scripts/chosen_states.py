@@ -119,6 +119,19 @@ def chosen_states(name, env):
         yield changed("moving", qpos=[(2, 1.5)], qvel=[(0, speed)])
     elif name.startswith("point-mass-"):
         yield changed("at-target")
+    elif name.startswith("manipulator-"):  # eight joints of the arm, upright at 0, then x, z and angle of the object
+        there, target = [(8, 0.3), (9, 0.3), (10, 0.2)], [0.3, 0.3, np.cos(0.1), np.sin(0.1)]
+        yield changed("inserted" if "insert" in name else "brought", qpos=there, extra=target)
+        if "bring" in name:
+            x, z = where("site_xpos", "grasp")[[0, 2]]
+            in_hand = [(4, 0.5), (6, 0.5), (8, x), (9, z), (10, np.pi)]
+            yield changed("grasped", qpos=in_hand, extra=[x, z, 0.0, 1.0] if name.endswith("ball") else target)
+    elif name.startswith("stacker-"):  # the arm as above, then x, z and angle of every box
+        boxes = int(name[-1])
+        tower = [entry for i in range(boxes) for entry in [(8 + 3 * i, 0.2), (9 + 3 * i, 0.022 * (2 * i + 1))]]
+        yield changed("stacked", qpos=tower, extra=[0.2, 0.022 * (2 * boxes - 1)])
+        beside = where("site_xpos", "grasp")[[0, 2]] + [0.095, 0.0]
+        yield changed("hand-near", qpos=[(8, beside[0]), (9, beside[1])], extra=beside)
     elif name.startswith("swimmer-"):
         yield changed("at-target", extra=where("geom_xpos", "nose")[:2])
     elif name == "dog-fetch":  # the ball's free body comes last

@@ -25,8 +25,10 @@ SUITE = {official.replace("_", "-"): official for official in [
     "cartpole-swingup", "cartpole-swingup_sparse", "cartpole-two_poles", "cartpole-three_poles", "cheetah-run",
     "dog-stand", "dog-walk", "dog-trot", "dog-run", "dog-fetch", "finger-spin", "finger-turn_easy",
     "finger-turn_hard", "fish-upright", "fish-swim", "hopper-stand", "hopper-hop", "humanoid-stand", "humanoid-walk",
-    "humanoid-run", "pendulum-swingup", "point_mass-easy", "point_mass-hard", "quadruped-walk", "quadruped-run",
-    "quadruped-escape", "quadruped-fetch", "reacher-easy", "reacher-hard", "swimmer-swimmer6", "swimmer-swimmer15",
+    "humanoid-run", "manipulator-bring_ball", "manipulator-bring_peg", "manipulator-insert_ball",
+    "manipulator-insert_peg", "pendulum-swingup", "point_mass-easy", "point_mass-hard", "quadruped-walk",
+    "quadruped-run", "quadruped-escape", "quadruped-fetch", "reacher-easy", "reacher-hard", "stacker-stack_2",
+    "stacker-stack_4", "swimmer-swimmer6", "swimmer-swimmer15",
     "walker-stand", "walker-walk", "walker-run"]}
 CLASSIC = {"pendulum": "Pendulum-v1", "mountain-car": "MountainCarContinuous-v0"}
 
@@ -121,21 +123,35 @@ class Suite:
             return model.geom_pos["target"], [0, 1]
         if self.domain == "finger" and self.task != "spin":
             return model.site_pos["target"], [0, 2]
+        if self.domain == "stacker":
+            return model.body_pos["target"], [0, 2]
         if (self.domain, self.task) == ("fish", "swim"):
             return model.geom_pos["target"], slice(None)
         if (self.domain, self.task) == ("point_mass", "hard"):
             return self.env.physics.model.wrap_prm, slice(None)
         return NOTHING, slice(None)
 
+    def bodies(self):
+        """The bodies that a manipulator's start moves about: the target, which comes first, and what is there."""
+        task = self.env.task
+        return [task._target] + [task._receptacle] * task._insert
+
     def extra(self):
         if self.task == "escape":
             return self.bumps.ravel().copy()
+        if self.domain == "manipulator":
+            model, target = self.env.physics.named.model, self.bodies()[0]
+            return np.concatenate([model.body_pos[target, ["x", "z"]], model.body_quat[target, ["qw", "qy"]]])
         array, entries = self.place()
         return np.array(array[entries])
 
     def set_extra(self, extra):
         if self.task == "escape":
             self.set_terrain(extra.reshape(self.bump_shape()))
+        elif self.domain == "manipulator":
+            model = self.env.physics.named.model
+            for body in self.bodies():
+                model.body_pos[body, ["x", "z"]], model.body_quat[body, ["qw", "qy"]] = extra[:2], extra[2:]
         else:
             array, entries = self.place()
             array[entries] = extra

@@ -153,6 +153,14 @@ pub enum Error {
         /// The environment.
         env: String,
     },
+    /// A Python environment cannot be drawn.
+    #[error("the environment `{env}` has no picture: {message}")]
+    PythonPicture {
+        /// Its name.
+        env: String,
+        /// Why, in Python's words.
+        message: String,
+    },
     /// There is nothing to draw MuJoCo's pictures with.
     #[error(
         "pictures need OpenGL through EGL, which does not work here ({message}); on Debian and Ubuntu \

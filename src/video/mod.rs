@@ -102,7 +102,9 @@ impl Video {
         task.reset(0);
         match task.render(&mut painter) {
             Ok(_) => {}
-            Err(error @ (Error::NoPicture { .. } | Error::NoRenderer { .. })) => {
+            Err(
+                error @ (Error::NoPicture { .. } | Error::NoRenderer { .. } | Error::PythonPicture { .. }),
+            ) => {
                 eprintln!("warning: no video: {error}");
                 return Ok(None);
             }

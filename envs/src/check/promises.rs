@@ -229,7 +229,7 @@ fn pictures(subject: &mut Subject<'_>) -> Result<Verdict, Error> {
     watched.reset(12, &mut first);
     let frame = match watched.render(&mut painter) {
         Ok(frame) => frame,
-        Err(error @ (Error::NoPicture { .. } | Error::NoRenderer { .. })) => {
+        Err(error @ (Error::NoPicture { .. } | Error::NoRenderer { .. } | Error::PythonPicture { .. })) => {
             return Ok(Skipped(error.to_string()));
         }
         Err(error) => return Err(error),

@@ -3,6 +3,7 @@
 //! No task here ends an episode: a thousand control steps, then the time limit truncates. A control step pays
 //! between 0 and 1. Observations are the entries of dm_control's dictionary in its order.
 mod acrobot;
+mod arm;
 mod ball_in_cup;
 mod cartpole;
 mod cheetah;
@@ -12,11 +13,13 @@ mod finger;
 mod fish;
 mod hopper;
 mod humanoid;
+mod manipulator;
 mod pendulum;
 mod point_mass;
 mod quadruped;
 mod randomizers;
 mod reacher;
+mod stacker;
 mod swimmer;
 mod table;
 mod terrain;

@@ -11,10 +11,12 @@ use super::{
     hopper::{self, Hopper},
     humanoid::Humanoid,
     make,
+    manipulator::{self, Manipulator, Object},
     pendulum::Pendulum,
     point_mass::{Gains, PointMass},
     quadruped::{self, Quadruped},
     reacher::Reacher,
+    stacker::Stacker,
     swimmer::Swimmer,
     walker::Walker,
 };
@@ -32,7 +34,8 @@ const fn suite(
 }
 
 /// The action repeats are those of TD-MPC (Hansen et al. 2022, arXiv:2203.04955): 4, but 8 for the cartpole and 2
-/// for finger, walker, dog and humanoid.
+/// for finger, walker, dog and humanoid. It has no manipulator and no stacker; theirs is TD-MPC2's, 2 throughout
+/// (Hansen et al. 2024, arXiv:2310.16828).
 #[rustfmt::skip] // one line an environment
 pub(crate) const TABLE: &[Entry] = &[
     suite("acrobot-swingup", "dmc/acrobot-swingup", [6, 1], 4, |e, _| make(e, Acrobot::load(Reward::Smooth)?)),
@@ -60,6 +63,10 @@ pub(crate) const TABLE: &[Entry] = &[
     suite("humanoid-stand", "dmc/humanoid-stand", [67, 21], 2, |e, _| make(e, Humanoid::load(Pace::Stand)?)),
     suite("humanoid-walk", "dmc/humanoid-walk", [67, 21], 2, |e, _| make(e, Humanoid::load(Pace::Move(1.0))?)),
     suite("humanoid-run", "dmc/humanoid-run", [67, 21], 2, |e, _| make(e, Humanoid::load(Pace::Move(10.0))?)),
+    suite("manipulator-bring-ball", "dmc/manipulator-bring_ball", [44, 5], 2, |e, _| make(e, Manipulator::load(manipulator::Goal::Bring, Object::Ball)?)),
+    suite("manipulator-bring-peg", "dmc/manipulator-bring_peg", [44, 5], 2, |e, _| make(e, Manipulator::load(manipulator::Goal::Bring, Object::Peg)?)),
+    suite("manipulator-insert-ball", "dmc/manipulator-insert_ball", [44, 5], 2, |e, _| make(e, Manipulator::load(manipulator::Goal::Insert, Object::Ball)?)),
+    suite("manipulator-insert-peg", "dmc/manipulator-insert_peg", [44, 5], 2, |e, _| make(e, Manipulator::load(manipulator::Goal::Insert, Object::Peg)?)),
     suite("pendulum-swingup", "dmc/pendulum-swingup", [3, 1], 4, |e, _| make(e, Pendulum::load()?)),
     suite("point-mass-easy", "dmc/point_mass-easy", [4, 2], 4, |e, _| make(e, PointMass::load(Gains::Fixed)?)),
     suite("point-mass-hard", "dmc/point_mass-hard", [4, 2], 4, |e, _| make(e, PointMass::load(Gains::Random)?)),
@@ -69,6 +76,8 @@ pub(crate) const TABLE: &[Entry] = &[
     suite("quadruped-fetch", "dmc/quadruped-fetch", [90, 12], 4, |e, _| make(e, Quadruped::load(quadruped::Goal::Fetch)?)),
     suite("reacher-easy", "dmc/reacher-easy", [6, 2], 4, |e, _| make(e, Reacher::load(0.05)?)),
     suite("reacher-hard", "dmc/reacher-hard", [6, 2], 4, |e, _| make(e, Reacher::load(0.015)?)),
+    suite("stacker-stack-2", "dmc/stacker-stack_2", [49, 5], 2, |e, _| make(e, Stacker::load(2)?)),
+    suite("stacker-stack-4", "dmc/stacker-stack_4", [63, 5], 2, |e, _| make(e, Stacker::load(4)?)),
     suite("swimmer-swimmer6", "dmc/swimmer-swimmer6", [25, 5], 4, |e, _| make(e, Swimmer::load(6)?)),
     suite("swimmer-swimmer15", "dmc/swimmer-swimmer15", [61, 14], 4, |e, _| make(e, Swimmer::load(15)?)),
     suite("walker-stand", "dmc/walker-stand", [24, 6], 2, |e, _| make(e, Walker::load(Pace::Stand)?)),

@@ -39,6 +39,33 @@ impl Frame {
             }
         }
     }
+
+    /// The picture scaled to fit into another size, in the middle, on black. Every pixel is the mean of those for
+    /// which it stands.
+    pub(crate) fn fitted(&self, width: usize, height: usize) -> Self {
+        let scale = (width as f64 / self.width as f64).min(height as f64 / self.height as f64);
+        let scaled =
+            |size: usize, room: usize| ((size as f64 * scale).round() as usize).clamp(1, room.max(1));
+        let (columns, rows) = (scaled(self.width, width), scaled(self.height, height));
+        let (left, top) = (width.saturating_sub(columns) / 2, height.saturating_sub(rows) / 2);
+        // the pixels out of `size` for which pixel `i` of `count` stands
+        let part = |i: usize, count: usize, size: usize| i * size / count..((i + 1) * size).div_ceil(count);
+        let mut fitted = Self::blank(width, height, [0; 3]);
+        for (index, pixel) in fitted.rgb.chunks_exact_mut(3).enumerate() {
+            let (x, y) = ((index % width).wrapping_sub(left), (index / width).wrapping_sub(top));
+            if x >= columns || y >= rows {
+                continue;
+            }
+            let (across, down) = (part(x, columns, self.width), part(y, rows, self.height));
+            let count = across.len() * down.len();
+            for (channel, value) in pixel.iter_mut().enumerate() {
+                let places = down.clone().flat_map(|y| across.clone().map(move |x| y * self.width + x));
+                let sum: usize = places.map(|place| usize::from(self.rgb[3 * place + channel])).sum();
+                *value = ((sum + count / 2) / count) as u8;
+            }
+        }
+        fitted
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +92,17 @@ mod tests {
         frame.capsule([1.5, 0.5], [1.5, 0.5], 0.2, [9; 3]);
         // a unit is half the shorter side, 10 pixels
         assert_eq!((at(&frame, 35, 5), at(&frame, 5, 5), at(&frame, 35, 15)), (9, 0, 0));
+    }
+    #[test]
+    fn a_fitted_picture_keeps_its_shape_and_its_mean() {
+        // columns 0, 1, 2, 3: halved, then 2x1 in a square leaves a row above and two below
+        let rgb: Vec<u8> = [10, 20, 30, 60].repeat(2).into_iter().flat_map(|x| [x; 3]).collect();
+        let frame = Frame { width: 4, height: 2, rgb };
+        assert_eq!(frame.fitted(4, 2), frame);
+        let reds = |frame: &Frame| frame.rgb.iter().step_by(3).copied().collect::<Vec<_>>();
+        assert_eq!(reds(&frame.fitted(2, 1)), [15, 45]);
+        assert_eq!(reds(&frame.fitted(2, 4)), [0, 0, 15, 45, 0, 0, 0, 0]);
+        assert_eq!(reds(&frame.fitted(8, 4))[..8], [10, 10, 20, 20, 30, 30, 60, 60]);
+        assert_eq!(reds(&frame.fitted(0, 3)), []);
     }
 }

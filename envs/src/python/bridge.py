@@ -4,8 +4,9 @@
                           spec OBSERVATIONS ACTIONS STEPS SECONDS|none LOW... HIGH...
   reset SEED              observation VALUE...
   step VALUE...           step REWARD running|terminated|truncated VALUE...
+  render                  picture WIDTH HEIGHT RGB-IN-HEX, or picture none WHY
 
-Either may be answered by `error TEXT`, after which this process ends. It also ends when stdin does, so it never
+Any may be answered by `error TEXT`, after which this process ends. It also ends when stdin does, so it never
 outlives the program that started it.
 """
 import os
@@ -24,6 +25,14 @@ def numbers(values):
     return " ".join(repr(float(value)) for value in values)
 
 
+def made(gymnasium, name):
+    """The environment, ready to be drawn if it can be; not all are, and some only where there is a screen."""
+    try:
+        return gymnasium.make(name, render_mode="rgb_array")
+    except Exception:
+        return gymnasium.make(name)
+
+
 def opened(module, name):
     import importlib
 
@@ -31,7 +40,7 @@ def opened(module, name):
     import numpy
 
     importlib.import_module(module)
-    env = gymnasium.make(name)
+    env = made(gymnasium, name)
     for kind, space in (("observation", env.observation_space), ("action", env.action_space)):
         if not isinstance(space, gymnasium.spaces.Box):
             raise TypeError(f"its {kind} space is {space}; only Box spaces can be used")
@@ -39,6 +48,18 @@ def opened(module, name):
     if not (numpy.isfinite(low).all() and numpy.isfinite(high).all()):
         raise ValueError(f"its action space {env.action_space} has no finite limits")
     return env, low, high
+
+
+def picture(env):
+    import numpy
+
+    try:
+        rgb = numpy.asarray(env.render())
+    except Exception as error:
+        return "none", f"{type(error).__name__}: {error}".replace("\n", " ")
+    if rgb.dtype != numpy.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        return "none", "its render() gives no picture in RGB"
+    return rgb.shape[1], rgb.shape[0], rgb.tobytes().hex()
 
 
 def serve(module, name):
@@ -60,6 +81,8 @@ def serve(module, name):
             observation, reward, terminated, truncated, _ = env.step(action)
             end = "terminated" if terminated else "truncated" if truncated else "running"
             say("step", repr(float(reward)), end, numbers(numpy.asarray(observation).ravel()))
+        elif kind == "render":
+            say("picture", *picture(env))
 
 
 if __name__ == "__main__":

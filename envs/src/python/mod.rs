@@ -3,7 +3,7 @@
 //! `bridge.py` describes the messages. An episode repeats with its seed if the environment's does.
 mod process;
 
-use crate::{End, Env, Error, Source, Spec, Step};
+use crate::{End, Env, Error, Frame, Painter, Source, Spec, Step};
 use process::Process;
 
 const PREFIX: &str = "py:";
@@ -93,6 +93,23 @@ impl Env for PythonEnv {
         let message = self.failed.clone()?;
         Some(Error::Python { env: self.spec.name.clone(), message })
     }
+
+    /// What its own `render()` draws, scaled to the size asked for.
+    fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
+        let env = self.spec.name.clone();
+        let Some(reply) = self.ask("render", "picture") else {
+            return Err(self.failure().unwrap_or(Error::NoPicture { env }));
+        };
+        if let Some(message) = reply.strip_prefix("none ") {
+            return Err(Error::PythonPicture { env, message: message.into() });
+        }
+        let frame = parse_frame(&reply).ok_or_else(|| Error::Python {
+            env,
+            message: format!("sent {} characters that are no picture", reply.len()),
+        })?;
+        let view = painter.view();
+        Ok(frame.fitted(view.width, view.height))
+    }
 }
 
 fn numbers(words: &str) -> Option<Vec<f64>> {
@@ -127,6 +144,20 @@ fn parse_step(words: &str) -> Option<(Step, &str)> {
     let (end, observation) = rest.split_once(' ')?;
     let end = [End::Running, End::Terminated, End::Truncated].into_iter().find(|e| e.to_string() == end)?;
     Some((Step { reward: reward.parse().ok()?, end }, observation))
+}
+
+/// `WIDTH HEIGHT` and the colours in hexadecimal digits.
+fn parse_frame(words: &str) -> Option<Frame> {
+    let mut words = words.split(' ');
+    let mut size = || words.next()?.parse::<usize>().ok().filter(|&pixels| pixels > 0);
+    let (width, height) = (size()?, size()?);
+    let digits = words.next()?.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let rgb: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| Some((16 * digit(pair[0])? + digit(*pair.get(1)?)?) as u8))
+        .collect::<Option<_>>()?;
+    (Some(rgb.len()) == width.checked_mul(height)?.checked_mul(3)).then_some(Frame { width, height, rgb })
 }
 
 #[cfg(test)]

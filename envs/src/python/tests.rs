@@ -1,7 +1,7 @@
 //! The protocol, tested with a child that needs no Python: a shell script. And, where there is a Python with
 //! Gymnasium, its pendulum beside ours.
 use super::*;
-use crate::{State, registry};
+use crate::{State, View, registry};
 
 /// A child that says `first`, then answers requests by the `case` arms in `answers`.
 fn fake(first: &str, answers: &str) -> Result<PythonEnv, Error> {
@@ -63,6 +63,32 @@ fn a_child_that_fails_is_quoted() {
     assert!(failure(&mut env).contains("sent the observation `1`; 2 numbers are needed"));
     let mut env = fake(SPEC, "reset) echo observation 1 2;; step) echo step 0.5 sleeping 1 2;;").unwrap();
     assert!(failure(&mut env).contains("which is no step"));
+}
+
+#[test]
+fn pictures_arrive_in_the_size_asked_for() {
+    let draw = |answer: &str| {
+        let mut env = fake(SPEC, &format!("render) echo picture {answer};;")).unwrap();
+        let drawn = env.render(&mut Painter::new(View { width: 2, height: 3, camera: None }));
+        (drawn.map_err(|error| error.to_string()), env.failure())
+    };
+    let row = [255, 0, 0, 0, 16, 171];
+    let rgb = [[0; 6], row, [0; 6]].concat();
+    let (drawn, failure) = draw("2 1 ff00000010aB");
+    assert_eq!(drawn.unwrap(), Frame { width: 2, height: 3, rgb });
+    assert!(failure.is_none());
+    // what cannot be drawn can go on
+    let (drawn, failure) = draw("none DependencyNotInstalled: no pygame");
+    assert_eq!(
+        drawn.unwrap_err(),
+        "the environment `py:fake:Env-v0` has no picture: DependencyNotInstalled: no pygame"
+    );
+    assert!(failure.is_none());
+    for nonsense in
+        ["2 1 ff", "2 1 ff00000010aBf", "2 1 gg00000010aB", "0 1 ", "2", "99999999999 99999999999 ff"]
+    {
+        assert!(draw(nonsense).0.unwrap_err().contains("that are no picture"), "{nonsense}");
+    }
 }
 
 #[test]
