@@ -11,6 +11,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod update;
+mod update_v1;
 mod update_v2;
 
 pub use adam::Adam;

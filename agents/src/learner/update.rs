@@ -1,12 +1,12 @@
-//! One update of TD-MPC: TD targets, model losses, policy loss, slow targets. For TD-MPC2's see `update_v2`.
+//! The learner, and what the updates of both recipes share.
 
 use super::Adam;
 use super::data::Data;
-use super::losses::{Prediction, Target, continuation_loss, sequence_losses, step_weights, td_target};
+use super::losses::continuation_loss;
 use super::slow::Slow;
 use crate::config::{AgentConfig, LearnerConfig};
 use crate::inference::Snapshot;
-use crate::model::{Pick, Tail, World};
+use crate::model::{Tail, World};
 use crate::replay::Batch;
 use crate::rng::{PolicyNoise, Stream};
 use burn::module::Module;
@@ -52,6 +52,16 @@ pub struct Update {
     pub priorities: Vec<f32>,
     /// Losses before the step.
     pub losses: Losses,
+}
+
+/// A rollout of the dynamics and what the heads see of it.
+pub(super) struct Rollout {
+    /// ẑ_0 … ẑ_H: `[B, H + 1, D]`
+    pub all: Tensor<3>,
+    /// ẑ_1 … ẑ_H: `[B, H, D]`
+    pub latents: Tensor<3>,
+    /// (ẑ_t, a_t) of t < H: `[B·H, D + A]`
+    pub inputs: Tensor<2>,
 }
 
 /// Networks, slow target and optimisers.
@@ -147,38 +157,6 @@ impl Learner {
         }
     }
 
-    fn update_v1(&mut self, data: Data, noise: &mut Stream) -> Update {
-        let Data { observations, actions, rewards, terminated, mask, importance } = data;
-        let [b, h] = rewards.dims();
-        let mut target = self.targets(observations.clone(), rewards, terminated.clone(), noise);
-        let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
-        let (latents, mut prediction) = self.predict(Tensor::from_inner(first), Tensor::from_inner(actions));
-        let continuation =
-            self.continuation_losses(prediction.latents.clone(), terminated.clone(), mask.clone());
-        let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
-        self.measure(&latents, &mut prediction.latents, &mut target.latents);
-        let weights = step_weights(mask.clone(), self.config.rho);
-        let l = sequence_losses(prediction, target, Tensor::from_inner(weights));
-        let c = &self.config;
-        let per_sequence = l.consistency.clone() * c.consistency_coef
-            + l.reward.clone() * c.reward_coef
-            + l.value.clone() * c.value_coef
-            + continuation.clone() * c.continuation_coef;
-        let total = (per_sequence * Tensor::from_inner(importance)).mean() + penalty;
-        // the loss is a sum over H steps: its gradient is scaled by 1/H
-        let gradients = (total.clone() / h as f64).backward();
-        let gradients = GradientsParams::from_grads(gradients, &self.world);
-        let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
-        self.world = world;
-
-        let policy = self.update_policy(latents.inner(), to_act_in(mask, terminated), noise);
-        self.online = Snapshot::new(self.world.valid());
-        self.follow();
-        let mean = |x: Tensor<1>| x.inner().mean();
-        let scalars = [total.inner(), mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];
-        read_back(l.priority.inner(), scalars, mean(continuation) / h as f64)
-    }
-
     /// Counts an update, and lets the slow target follow where it is due.
     pub(super) fn follow(&mut self) {
         self.updates += 1;
@@ -204,60 +182,23 @@ impl Learner {
         }
     }
 
-    /// Everything the model is asked to predict, without gradients.
-    fn targets(
-        &self,
-        observations: Tensor<3>,
-        rewards: Tensor<2>,
-        terminated: Tensor<2>,
-        noise: &mut Stream,
-    ) -> Target {
-        let [b, h] = rewards.dims();
-        let next = observations.narrow(1, 1, h).reshape([b * h, self.observation_dim]);
-        let target = self.slow.world();
-        let slow = target.encode(next.clone());
-        let online = self.online.world();
-        let fast = online.encode(next);
-        let action = online.act(fast.clone(), self.policy_noise(b * h, noise));
-        let value = target.value(Tensor::cat(vec![fast, action], 1), Pick::SMALLER).reshape([b, h]);
-        let values = td_target(rewards.clone(), terminated, value, self.config.discount);
-        let latent = slow.dims()[1];
-        Target {
-            latents: Tensor::from_inner(slow.reshape([b, h, latent])),
-            rewards: Tensor::from_inner(rewards),
-            values: Tensor::from_inner(values),
-        }
+    /// A step of the policy alone down `loss`, which is returned.
+    pub(super) fn step_policy(&mut self, loss: Tensor<1>) -> Tensor<1> {
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.world.policy);
+        let (policy, _) = self.policy_adam.step(self.world.policy.clone(), gradients);
+        self.world.policy = policy;
+        loss.inner()
     }
 
-    /// All predictions from the first observations and the actions taken, heads in one pass over `[B·H]` rows. Also
-    /// returns ẑ_0 … ẑ_H, `[B, H + 1, D]`.
-    fn predict(&self, first: Tensor<2>, actions: Tensor<3>) -> (Tensor<3>, Prediction) {
+    /// Rolls out the dynamics from the first observations `[B, O]` under the actions taken `[B, H, A]`.
+    pub(super) fn roll_out(&self, first: Tensor<2>, actions: Tensor<3>) -> Rollout {
         let [b, h, a] = actions.dims();
         let z0 = self.world.encode(first);
         let latents = self.world.dynamics.rollout(z0.clone(), actions.clone());
         let latent = z0.dims()[1];
         let all = Tensor::cat(vec![z0.unsqueeze_dim(1), latents.clone()], 1);
         let inputs = Tensor::cat(vec![all.clone().narrow(1, 0, h), actions], 2).reshape([b * h, latent + a]);
-        let rewards = self.world.reward(inputs.clone()).reshape([b, h]);
-        let values = [0, 1].map(|i: usize| self.world.critics[i].forward(inputs.clone()).reshape([b, h]));
-        (all, Prediction { latents, rewards, values })
-    }
-
-    /// The policy climbs the critics at ẑ_0 … ẑ_H where `mask [B, H + 1]` is 1, with ρ^t weights; the critics stay. Returns
-    /// the loss.
-    fn update_policy(&mut self, latents: Tensor<3>, mask: Tensor<2>, noise: &mut Stream) -> Tensor<1> {
-        let [b, steps, latent] = latents.dims();
-        let rows = b * steps;
-        let frozen = self.world.with_frozen_critics();
-        let z = Tensor::from_inner(latents.reshape([rows, latent]));
-        let action = frozen.act(z.clone(), Tensor::from_inner(self.policy_noise(rows, noise)));
-        let value = frozen.value(Tensor::cat(vec![z, action], 1), Pick::SMALLER).reshape([b, steps]);
-        let weights = Tensor::from_inner(step_weights(mask, self.config.rho));
-        let loss = -(value * weights).sum() / b as f64;
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.world.policy);
-        let (policy, _) = self.policy_adam.step(self.world.policy.clone(), gradients);
-        self.world.policy = policy;
-        loss.inner()
+        Rollout { all, latents, inputs }
     }
 
     /// Policy noise `[rows, A]`.

@@ -4,7 +4,7 @@ use super::data::Data;
 use super::losses::{Target, step_weights, td_target};
 use super::losses_v2::{Prediction, sequence_losses, spread};
 use super::slow::Slow;
-use super::update::{Learner, Update, read_back, to_act_in};
+use super::update::{Learner, Rollout, Update, read_back, to_act_in};
 use crate::inference::Snapshot;
 use crate::model::{Bins, Codec, Pick, Reduce};
 use crate::rng::Stream;
@@ -79,19 +79,15 @@ impl Learner {
         actions: Tensor<3>,
         noise: &mut Stream,
     ) -> (Tensor<3>, Prediction) {
-        let [b, h, a] = actions.dims();
-        let z0 = self.world.encode(first);
-        let latents = self.world.dynamics.rollout(z0.clone(), actions.clone());
-        let latent = z0.dims()[1];
-        let all = Tensor::cat(vec![z0.unsqueeze_dim(1), latents.clone()], 1);
-        let inputs = Tensor::cat(vec![all.clone().narrow(1, 0, h), actions], 2).reshape([b * h, latent + a]);
+        let Rollout { all, latents, inputs } = self.roll_out(first, actions);
         let rewards = self.world.reward_output(inputs.clone());
         let (rate, width) = self.critic_dropout;
         let values = self.world.critics.iter().map(|critic| {
             if rate == 0.0 {
                 return critic.forward(inputs.clone());
             }
-            let keep = TensorData::new(noise.dropout(b * h * width, rate), [b * h, width]);
+            let rows = inputs.dims()[0];
+            let keep = TensorData::new(noise.dropout(rows * width, rate), [rows, width]);
             critic.forward_dropping(inputs.clone(), Tensor::from_inner(Tensor::from_data(keep, &self.device)))
         });
         let values = values.collect();
@@ -113,10 +109,7 @@ impl Learner {
         let penalty = drawn.scaled_log_probability.reshape([b, steps]) * self.config.v2.entropy_coef;
         let weights = Tensor::from_inner(step_weights(mask, self.config.rho));
         let loss = ((penalty - value) * weights).sum() / rows as f64;
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.world.policy);
-        let (policy, _) = self.policy_adam.step(self.world.policy.clone(), gradients);
-        self.world.policy = policy;
-        loss.inner()
+        self.step_policy(loss)
     }
 
     /// The scale of values after a step towards the spread of these, at least 1: `[B]` → `[1]`.
