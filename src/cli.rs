@@ -15,6 +15,7 @@ Examples:
   td-koopman --env cheetah-run --dynamics mlp        the same with TD-MPC's MLP dynamics
   td-koopman --env cheetah-run --preset paper        TD-MPC v1's published sizes
   td-koopman --env cheetah-run --preset light2       TD-MPC2's recipe at sizes for one CPU core
+  td-koopman --env hopper --preset terminating       for tasks that end when the agent falls
   td-koopman --env walker-walk --set planner.num_samples=256 --set learner.rho=0.7
   td-koopman --env hopper --set env.terminate_when_unhealthy=false --set env.ctrl_cost_weight=0.01
   td-koopman --env py:gymnasium:Pendulum-v1          any Gymnasium environment with Box spaces, in Python

@@ -23,6 +23,7 @@ const LIGHT: &str = include_str!("../../configs/preset/light.toml");
 const PAPER: &str = include_str!("../../configs/preset/paper.toml");
 const TDMPC2: &str = include_str!("../../configs/preset/tdmpc2.toml");
 const TDMPC2_GYM: &str = include_str!("../../configs/preset/tdmpc2-gym.toml");
+const TERMINATING: &str = include_str!("../../configs/preset/terminating.toml");
 const LIGHT2: &str = include_str!("../../configs/preset/light2.toml");
 
 /// A configuration that cannot be used; the message names the key, its value and where it was set.
@@ -38,6 +39,8 @@ pub enum Preset {
     Small,
     /// `small` with heads of width 64: about four times cheaper.
     Light,
+    /// `light` for tasks that end when the agent falls.
+    Terminating,
     /// TD-MPC v1's published settings.
     Paper,
     /// TD-MPC2's published settings for DMControl, 5 M parameters.
@@ -50,16 +53,27 @@ pub enum Preset {
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Small, Self::Light, Self::Paper, Self::Tdmpc2, Self::Tdmpc2Gym, Self::Light2];
+    pub const ALL: [Self; 7] = [
+        Self::Small,
+        Self::Light,
+        Self::Terminating,
+        Self::Paper,
+        Self::Tdmpc2,
+        Self::Tdmpc2Gym,
+        Self::Light2,
+    ];
 
     /// The layers of this preset.
     pub fn layers(self) -> Vec<Layer> {
         let small = Layer::built_in("configs/preset/small.toml", SMALL);
+        let light = Layer::built_in("configs/preset/light.toml", LIGHT);
         let tdmpc2 = Layer::built_in("configs/preset/tdmpc2.toml", TDMPC2);
         match self {
             Preset::Small => vec![small],
-            Preset::Light => vec![small, Layer::built_in("configs/preset/light.toml", LIGHT)],
+            Preset::Light => vec![small, light],
+            Preset::Terminating => {
+                vec![small, light, Layer::built_in("configs/preset/terminating.toml", TERMINATING)]
+            }
             Preset::Paper => vec![Layer::built_in("configs/preset/paper.toml", PAPER)],
             Preset::Tdmpc2 => vec![tdmpc2],
             Preset::Tdmpc2Gym => {
@@ -74,6 +88,7 @@ impl Preset {
         match self {
             Preset::Small => "small",
             Preset::Light => "light",
+            Preset::Terminating => "terminating",
             Preset::Paper => "paper",
             Preset::Tdmpc2 => "tdmpc2",
             Preset::Tdmpc2Gym => "tdmpc2-gym",
