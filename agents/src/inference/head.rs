@@ -57,7 +57,9 @@ multiversion! {
             row[count..].fill(f32::NEG_INFINITY);
             let mut max = [f32::NEG_INFINITY; LANES];
             for x in row.chunks_exact(LANES) {
-                (0..LANES).for_each(|l| max[l] = if x[l] > max[l] { x[l] } else { max[l] });
+                for l in 0..LANES {
+                    max[l] = if x[l] > max[l] { x[l] } else { max[l] };
+                }
             }
             let max = max.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
             let (mut sum, mut dot) = ([0f32; LANES], [0f32; LANES]);
@@ -71,7 +73,9 @@ multiversion! {
             // behind what is read, as rows are longer than one number
             rows[i] = dot.iter().sum::<f32>() / sum.iter().sum::<f32>();
         }
-        rows[..read].iter_mut().for_each(|v| *v = (exp(v.abs()) - 1.0).copysign(*v));
+        for v in &mut rows[..read] {
+            *v = (exp(v.abs()) - 1.0).copysign(*v);
+        }
     }
 }
 

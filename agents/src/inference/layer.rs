@@ -1,7 +1,8 @@
 //! One linear layer for few rows: weights packed once, blocks of six rows by 64 columns kept in registers.
 
 use super::lanes::{Lanes, WIDTH};
-use crate::ops::{contiguous_flex, simd::multiversion, simd::sum_by};
+use crate::ops::contiguous_flex;
+use crate::ops::simd::{multiversion, sum_of, sum_of_two};
 use burn::prelude::*;
 
 /// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, which hides the latency of a
@@ -29,12 +30,44 @@ pub(super) fn padded(n: usize) -> usize {
     n.next_multiple_of(WIDTH)
 }
 
+/// Of a tensor on the CPU.
+pub(crate) fn numbers<const D: usize>(t: Tensor<D>) -> Vec<f32> {
+    let count = t.shape().num_elements();
+    contiguous_flex(t).storage()[..count].to_vec()
+}
+
+multiversion! {
+    /// Takes their mean from rows of `width` numbers.
+    fn centre(rows: &mut [f32], width: usize) {
+        for row in rows.chunks_exact_mut(width) {
+            let mean = sum_of(row, |x| x) / width as f32;
+            for x in row {
+                *x -= mean;
+            }
+        }
+    }
+}
+
 impl Layer {
     /// From `weight [K, N]` and, if there is one, `bias [N]`, on the CPU.
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         let [inputs, outputs] = weight.dims();
         let weight = contiguous_flex(weight);
-        let weight = &weight.storage::<f32>()[..inputs * outputs];
+        let bias = bias.map_or(vec![0.0; outputs], |bias| numbers(bias));
+        Self::pack(&weight.storage::<f32>()[..inputs * outputs], bias, inputs)
+    }
+
+    /// The same with outputs whose mean is zero: y − mean(y) = x·(W − the means of its rows) + b − mean(b).
+    pub fn centred(weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        let [inputs, outputs] = weight.dims();
+        let (mut weight, mut bias) = (numbers(weight), numbers(bias));
+        centre(&mut weight, outputs);
+        centre(&mut bias, outputs);
+        Self::pack(&weight, bias, inputs)
+    }
+
+    fn pack(weight: &[f32], mut bias: Vec<f32>, inputs: usize) -> Self {
+        let outputs = bias.len();
         let stride = if outputs == 1 { 1 } else { padded(outputs) };
         let mut packed = Vec::with_capacity(inputs * stride);
         for from in (0..outputs).step_by(PANEL * WIDTH) {
@@ -45,12 +78,8 @@ impl Layer {
                 packed.resize(packed.len() + columns - real.len(), 0.0);
             }
         }
-        let mut padded_bias = match bias {
-            Some(bias) => contiguous_flex(bias).storage::<f32>()[..outputs].to_vec(),
-            None => vec![0.0; outputs],
-        };
-        padded_bias.resize(stride, 0.0);
-        Self { inputs, outputs, weight: packed, bias: padded_bias }
+        bias.resize(stride, 0.0);
+        Self { inputs, outputs, weight: packed, bias }
     }
 
     pub fn outputs(&self) -> usize {
@@ -93,7 +122,7 @@ multiversion! {
     fn dot_rows(x: &[f32], x_stride: usize, weight: &[f32], bias: f32, out: &mut [f32]) {
         for (row, y) in out.iter_mut().enumerate() {
             let x = &x[row * x_stride..][..weight.len()];
-            *y = bias + sum_by(weight.len(), |i| x[i] * weight[i]);
+            *y = bias + sum_of_two(weight, x, |w, x| w * x);
         }
     }
 }

@@ -13,7 +13,7 @@ mod rows;
 mod tile;
 
 pub(crate) use head::Head;
-pub(crate) use layer::Layer;
+pub(crate) use layer::{Layer, numbers};
 pub(crate) use motion::{KoopmanMotion, Motion};
 pub(crate) use network::{After, Network};
 pub(crate) use policy::Policy;

@@ -32,7 +32,11 @@ pub(super) struct Rows<'a> {
 impl Network {
     /// With x·W + b and `after` behind the others.
     pub fn then(mut self, (weight, bias): (Tensor<2>, Tensor<1>), after: After) -> Self {
-        self.layers.push((Layer::new(weight, Some(bias)), after));
+        let layer = match &after {
+            After::Norm(norm) if norm.expects_mean_zero() => Layer::centred(weight, bias),
+            _ => Layer::new(weight, Some(bias)),
+        };
+        self.layers.push((layer, after));
         self
     }
 

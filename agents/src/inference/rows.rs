@@ -1,7 +1,7 @@
 //! Operations on the rows of a block, in place; the columns behind the real ones are padding.
 
 use crate::model::{Bound, RMS_EPSILON};
-use crate::ops::simd::{mish, multiversion, sum_by, tanh};
+use crate::ops::simd::{mish, multiversion, sum_of, tanh};
 use crate::ops::{LAYER_NORM_EPSILON, NormActivation, softmax_in_groups};
 
 /// LayerNorm, and what follows it.
@@ -13,32 +13,58 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// Whether rows must have a mean of zero, which their layer's weights can see to. The first recipe's tanh takes the mean
+    /// from the rows, so that its plans are those of earlier versions to the bit.
+    pub(super) fn expects_mean_zero(&self) -> bool {
+        self.activation != NormActivation::Tanh
+    }
+
     /// Rows `stride` apart.
     pub(super) fn apply(&self, rows: &mut [f32], stride: usize) {
-        layer_norm(rows, stride, &self.gamma, &self.beta, self.activation);
-    }
-}
-
-multiversion! {
-    fn layer_norm(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32], activation: NormActivation) {
+        let Self { gamma, beta, activation } = self;
         match activation {
-            NormActivation::Identity => normalise(rows, stride, gamma, beta, |v| v),
-            NormActivation::Tanh => normalise(rows, stride, gamma, beta, tanh),
-            NormActivation::Mish => normalise(rows, stride, gamma, beta, mish),
+            NormActivation::Identity => scale(rows, stride, gamma, beta),
+            NormActivation::Mish => scale_mish(rows, stride, gamma, beta),
+            NormActivation::Tanh => norm_tanh(rows, stride, gamma, beta),
         }
     }
 }
 
+multiversion! {
+    fn scale(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32]) {
+        scale_into(rows, stride, gamma, beta, |v| v);
+    }
+}
+multiversion! {
+    fn scale_mish(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32]) {
+        scale_into(rows, stride, gamma, beta, mish);
+    }
+}
+
 #[inline(always)]
-fn normalise(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32], act: impl Fn(f32) -> f32) {
+fn scale_into(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32], act: impl Fn(f32) -> f32) {
     let n = gamma.len();
     for row in rows.chunks_exact_mut(stride) {
         let x = &mut row[..n];
-        let mean = sum_by(n, |i| x[i]) / n as f32;
-        let variance = sum_by(n, |i| (x[i] - mean) * (x[i] - mean)) / n as f32;
+        let variance = sum_of(x, |x| x * x) / n as f32;
         let scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
         for ((x, g), b) in x.iter_mut().zip(gamma).zip(beta) {
-            *x = act((*x - mean) * scale * g + b);
+            *x = act(*x * scale * g + b);
+        }
+    }
+}
+
+multiversion! {
+    fn norm_tanh(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32]) {
+        let n = gamma.len();
+        for row in rows.chunks_exact_mut(stride) {
+            let x = &mut row[..n];
+            let mean = sum_of(x, |x| x) / n as f32;
+            let variance = sum_of(x, |x| (x - mean) * (x - mean)) / n as f32;
+            let scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
+            for ((x, g), b) in x.iter_mut().zip(gamma).zip(beta) {
+                *x = tanh((*x - mean) * scale * g + b);
+            }
         }
     }
 }
@@ -54,15 +80,20 @@ pub(super) fn bound(bound: Bound, rows: &mut [f32], stride: usize, n: usize) {
 
 multiversion! {
     fn simplices(rows: &mut [f32], stride: usize, n: usize, group: usize) {
-        rows.chunks_exact_mut(stride).for_each(|row| softmax_in_groups(&mut row[..n], group));
+        // not with `for_each`, whose closure would not be compiled for this processor
+        for row in rows.chunks_exact_mut(stride) {
+            softmax_in_groups(&mut row[..n], group);
+        }
     }
 }
 multiversion! {
     fn sphere(rows: &mut [f32], stride: usize, n: usize) {
         for row in rows.chunks_exact_mut(stride) {
             let z = &mut row[..n];
-            let rms = (sum_by(n, |i| z[i] * z[i]) / n as f32 + RMS_EPSILON as f32).sqrt();
-            z.iter_mut().for_each(|z| *z /= rms);
+            let rms = (sum_of(z, |z| z * z) / n as f32 + RMS_EPSILON as f32).sqrt();
+            for z in z {
+                *z /= rms;
+            }
         }
     }
 }
@@ -95,8 +126,18 @@ mod tests {
             let gamma = values(normal::<1>([n], 2) * 0.3 + 1.0);
             let beta = values(normal::<1>([n], 3));
             for activation in [NormActivation::Identity, NormActivation::Tanh, NormActivation::Mish] {
-                let (mut x, exact) = rows(n, stride, 3.0);
-                LayerNorm { gamma: gamma.clone(), beta: beta.clone(), activation }.apply(&mut x, stride);
+                let (mut x, mut exact) = rows(n, stride, 3.0);
+                let norm = LayerNorm { gamma: gamma.clone(), beta: beta.clone(), activation };
+                if norm.expects_mean_zero() {
+                    for (x, exact) in x.chunks_mut(stride).zip(&mut exact) {
+                        let mean = exact.iter().sum::<f64>() / n as f64;
+                        for (x, exact) in x.iter_mut().zip(exact) {
+                            *exact -= mean;
+                            *x = *exact as f32;
+                        }
+                    }
+                }
+                norm.apply(&mut x, stride);
                 let known = exact.into_iter().map(|row| {
                     let mean = row.iter().sum::<f64>() / n as f64;
                     let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;

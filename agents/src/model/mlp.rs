@@ -2,7 +2,7 @@
 
 use super::init::{Init, linear};
 use crate::config::{ModelConfig, Recipe};
-use crate::inference::{After, LayerNorm, Network};
+use crate::inference::{After, LayerNorm, Network, numbers};
 use crate::ops::{self, Activation, NormActivation};
 use crate::rng::Stream;
 use burn::module::Param;
@@ -51,10 +51,7 @@ impl Norm {
 }
 
 fn packed_norm(gamma: &Param<Tensor<1>>, beta: &Param<Tensor<1>>, activation: NormActivation) -> After {
-    let [gamma, beta] = [gamma, beta].map(|t| {
-        let t = t.val();
-        ops::contiguous_flex(t.clone()).storage()[..t.dims()[0]].to_vec()
-    });
+    let [gamma, beta] = [gamma, beta].map(|t| numbers(t.val()));
     After::Norm(LayerNorm { gamma, beta, activation })
 }
 
