@@ -53,7 +53,7 @@ impl Layer {
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         let [inputs, outputs] = weight.dims();
         let weight = contiguous_flex(weight);
-        let bias = bias.map_or(vec![0.0; outputs], |bias| numbers(bias));
+        let bias = bias.map_or(vec![0.0; outputs], numbers);
         Self::pack(&weight.storage::<f32>()[..inputs * outputs], bias, inputs)
     }
 
