@@ -10,6 +10,8 @@ use burn::prelude::*;
 const ROWS: usize = 6;
 /// Most registers abreast in a panel of columns.
 const PANEL: usize = 4;
+/// Inputs summed before the next row block: that part of a panel, 32 kB, stays in the first-level cache.
+const DEPTH: usize = 128;
 
 /// y = x·W + b for blocks of rows that stay in the cache.
 ///
@@ -181,24 +183,28 @@ impl Job<'_> {
     /// All rows of 16·V columns from `at`, whose weights begin at `w`, `w_stride` apart.
     #[inline(always)]
     unsafe fn columns<L: Lanes, const V: usize>(&self, w: *const f32, w_stride: usize, at: usize) {
-        let mut row = 0;
-        // SAFETY: `row` plus the height of each block stays within `rows`.
-        unsafe {
-            while row + ROWS <= self.rows {
-                self.block::<L, ROWS, V>(w, w_stride, at, row);
-                row += ROWS;
-            }
-            match self.rows - row {
-                5 => self.block::<L, 5, V>(w, w_stride, at, row),
-                4 => self.block::<L, 4, V>(w, w_stride, at, row),
-                3 => self.block::<L, 3, V>(w, w_stride, at, row),
-                2 => self.block::<L, 2, V>(w, w_stride, at, row),
-                1 => self.block::<L, 1, V>(w, w_stride, at, row),
-                _ => {}
+        for from in (0..self.layer.inputs.max(1)).step_by(DEPTH) {
+            let inputs = [from, (from + DEPTH).min(self.layer.inputs)];
+            let mut row = 0;
+            // SAFETY: `row` plus the height of each block stays within `rows`.
+            unsafe {
+                while row + ROWS <= self.rows {
+                    self.block::<L, ROWS, V>(w, w_stride, at, row, inputs);
+                    row += ROWS;
+                }
+                match self.rows - row {
+                    5 => self.block::<L, 5, V>(w, w_stride, at, row, inputs),
+                    4 => self.block::<L, 4, V>(w, w_stride, at, row, inputs),
+                    3 => self.block::<L, 3, V>(w, w_stride, at, row, inputs),
+                    2 => self.block::<L, 2, V>(w, w_stride, at, row, inputs),
+                    1 => self.block::<L, 1, V>(w, w_stride, at, row, inputs),
+                    _ => {}
+                }
             }
         }
     }
 
+    /// Adds the products of inputs `first .. end` to what the earlier ones left in `out`, or to the bias.
     #[inline(always)]
     unsafe fn block<L: Lanes, const R: usize, const V: usize>(
         &self,
@@ -206,18 +212,23 @@ impl Job<'_> {
         w_stride: usize,
         at: usize,
         row: usize,
+        [first, end]: [usize; 2],
     ) {
         // SAFETY: rows `row .. row + R` and columns `at .. at + 16·V` exist in x, bias and out, and `inputs` rows of
         // weights behind `w`, by `Layer::apply` and the callers above.
         unsafe {
             let (x, bias) = (self.x.add(row * self.x_stride), self.layer.bias.as_ptr().add(at));
+            let out = self.out.add(row * self.layer.stride() + at);
+            // rows of the bias are all the same one
+            let (from, from_stride) =
+                if first == 0 { (bias, 0) } else { (out.cast_const(), self.layer.stride()) };
             let mut sums = [[L::splat(0.0); V]; R];
-            for sums in &mut sums {
+            for (r, sums) in sums.iter_mut().enumerate() {
                 for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = L::load(bias.add(v * WIDTH));
+                    *sum = L::load(from.add(r * from_stride + v * WIDTH));
                 }
             }
-            for k in 0..self.layer.inputs {
+            for k in first..end {
                 let mut weights = [L::splat(0.0); V];
                 for (v, weight) in weights.iter_mut().enumerate() {
                     *weight = L::load(w.add(k * w_stride + v * WIDTH));
@@ -229,7 +240,6 @@ impl Job<'_> {
                     }
                 }
             }
-            let out = self.out.add(row * self.layer.stride() + at);
             for (r, sums) in sums.into_iter().enumerate() {
                 for (v, sum) in sums.into_iter().enumerate() {
                     sum.store(out.add(r * self.layer.stride() + v * WIDTH));
@@ -248,7 +258,8 @@ mod tests {
     /// instruction set of this processor.
     #[test]
     fn a_packed_layer_is_the_matrix_product() {
-        for (inputs, outputs) in [(7, 1), (5, 6), (16, 16), (9, 33), (50, 50), (3, 64), (20, 130), (64, 192)]
+        for (inputs, outputs) in
+            [(7, 1), (5, 6), (16, 16), (9, 33), (50, 50), (3, 64), (20, 130), (64, 192), (300, 70)]
         {
             let (w, b) = (normal::<2>([inputs, outputs], 1), normal::<1>([outputs], 2));
             let layer = Layer::new(w.clone(), Some(b.clone()));

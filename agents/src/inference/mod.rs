@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 use tile::{Sequences, Tile};
 
 /// Fewest and most sequences of a block.
-const BLOCK: [usize; 2] = [24, 96];
+const BLOCK: [usize; 2] = [24, 192];
 
 /// Networks that planning needs, packed.
 #[derive(Clone, Debug)]

@@ -107,9 +107,9 @@ fn blocks_are_equal_shares_within_bounds() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| block(environments, count))
     };
-    // 96, 96, 96, 96, 96, 32 would leave the second of two threads with less
-    assert_eq!([of(1, 1, 512), of(2, 1, 512), of(4, 1, 512)], [86, 86, 64]);
-    assert_eq!([of(1, 1, 128), of(2, 8, 512), of(16, 1, 128), of(2, 1, 1)], [64, 86, 24, 24]);
+    // 192, 192, 128 would leave the second of two threads with less
+    assert_eq!([of(1, 1, 512), of(2, 1, 512), of(4, 1, 512)], [171, 128, 128]);
+    assert_eq!([of(1, 1, 128), of(2, 8, 512), of(16, 1, 128), of(2, 1, 1)], [128, 171, 24, 24]);
 }
 
 #[test]
