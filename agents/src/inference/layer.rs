@@ -1,7 +1,8 @@
 //! One linear layer for few rows: weights packed once, blocks of six rows by 64 columns kept in registers.
 
 use super::lanes::{Lanes, WIDTH};
-use crate::ops::{contiguous_flex, simd::multiversion, simd::sum_by};
+use crate::ops::contiguous_flex;
+use crate::ops::simd::{multiversion, sum_of, sum_of_two};
 use burn::prelude::*;
 
 /// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, which hides the latency of a
@@ -9,6 +10,8 @@ use burn::prelude::*;
 const ROWS: usize = 6;
 /// Most registers abreast in a panel of columns.
 const PANEL: usize = 4;
+/// Inputs summed before the next row block: that part of a panel, 32 kB, stays in the first-level cache.
+const DEPTH: usize = 128;
 
 /// y = x·W + b for blocks of rows that stay in the cache.
 ///
@@ -29,12 +32,44 @@ pub(super) fn padded(n: usize) -> usize {
     n.next_multiple_of(WIDTH)
 }
 
+/// Of a tensor on the CPU.
+pub(crate) fn numbers<const D: usize>(t: Tensor<D>) -> Vec<f32> {
+    let count = t.shape().num_elements();
+    contiguous_flex(t).storage()[..count].to_vec()
+}
+
+multiversion! {
+    /// Takes their mean from rows of `width` numbers.
+    fn centre(rows: &mut [f32], width: usize) {
+        for row in rows.chunks_exact_mut(width) {
+            let mean = sum_of(row, |x| x) / width as f32;
+            for x in row {
+                *x -= mean;
+            }
+        }
+    }
+}
+
 impl Layer {
     /// From `weight [K, N]` and, if there is one, `bias [N]`, on the CPU.
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
         let [inputs, outputs] = weight.dims();
         let weight = contiguous_flex(weight);
-        let weight = &weight.storage::<f32>()[..inputs * outputs];
+        let bias = bias.map_or(vec![0.0; outputs], numbers);
+        Self::pack(&weight.storage::<f32>()[..inputs * outputs], bias, inputs)
+    }
+
+    /// The same with outputs whose mean is zero: y − mean(y) = x·(W − the means of its rows) + b − mean(b).
+    pub fn centred(weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        let [inputs, outputs] = weight.dims();
+        let (mut weight, mut bias) = (numbers(weight), numbers(bias));
+        centre(&mut weight, outputs);
+        centre(&mut bias, outputs);
+        Self::pack(&weight, bias, inputs)
+    }
+
+    fn pack(weight: &[f32], mut bias: Vec<f32>, inputs: usize) -> Self {
+        let outputs = bias.len();
         let stride = if outputs == 1 { 1 } else { padded(outputs) };
         let mut packed = Vec::with_capacity(inputs * stride);
         for from in (0..outputs).step_by(PANEL * WIDTH) {
@@ -45,12 +80,8 @@ impl Layer {
                 packed.resize(packed.len() + columns - real.len(), 0.0);
             }
         }
-        let mut padded_bias = match bias {
-            Some(bias) => contiguous_flex(bias).storage::<f32>()[..outputs].to_vec(),
-            None => vec![0.0; outputs],
-        };
-        padded_bias.resize(stride, 0.0);
-        Self { inputs, outputs, weight: packed, bias: padded_bias }
+        bias.resize(stride, 0.0);
+        Self { inputs, outputs, weight: packed, bias }
     }
 
     pub fn outputs(&self) -> usize {
@@ -93,7 +124,7 @@ multiversion! {
     fn dot_rows(x: &[f32], x_stride: usize, weight: &[f32], bias: f32, out: &mut [f32]) {
         for (row, y) in out.iter_mut().enumerate() {
             let x = &x[row * x_stride..][..weight.len()];
-            *y = bias + sum_by(weight.len(), |i| x[i] * weight[i]);
+            *y = bias + sum_of_two(weight, x, |w, x| w * x);
         }
     }
 }
@@ -152,24 +183,28 @@ impl Job<'_> {
     /// All rows of 16·V columns from `at`, whose weights begin at `w`, `w_stride` apart.
     #[inline(always)]
     unsafe fn columns<L: Lanes, const V: usize>(&self, w: *const f32, w_stride: usize, at: usize) {
-        let mut row = 0;
-        // SAFETY: `row` plus the height of each block stays within `rows`.
-        unsafe {
-            while row + ROWS <= self.rows {
-                self.block::<L, ROWS, V>(w, w_stride, at, row);
-                row += ROWS;
-            }
-            match self.rows - row {
-                5 => self.block::<L, 5, V>(w, w_stride, at, row),
-                4 => self.block::<L, 4, V>(w, w_stride, at, row),
-                3 => self.block::<L, 3, V>(w, w_stride, at, row),
-                2 => self.block::<L, 2, V>(w, w_stride, at, row),
-                1 => self.block::<L, 1, V>(w, w_stride, at, row),
-                _ => {}
+        for from in (0..self.layer.inputs.max(1)).step_by(DEPTH) {
+            let inputs = [from, (from + DEPTH).min(self.layer.inputs)];
+            let mut row = 0;
+            // SAFETY: `row` plus the height of each block stays within `rows`.
+            unsafe {
+                while row + ROWS <= self.rows {
+                    self.block::<L, ROWS, V>(w, w_stride, at, row, inputs);
+                    row += ROWS;
+                }
+                match self.rows - row {
+                    5 => self.block::<L, 5, V>(w, w_stride, at, row, inputs),
+                    4 => self.block::<L, 4, V>(w, w_stride, at, row, inputs),
+                    3 => self.block::<L, 3, V>(w, w_stride, at, row, inputs),
+                    2 => self.block::<L, 2, V>(w, w_stride, at, row, inputs),
+                    1 => self.block::<L, 1, V>(w, w_stride, at, row, inputs),
+                    _ => {}
+                }
             }
         }
     }
 
+    /// Adds the products of inputs `first .. end` to what the earlier ones left in `out`, or to the bias.
     #[inline(always)]
     unsafe fn block<L: Lanes, const R: usize, const V: usize>(
         &self,
@@ -177,18 +212,23 @@ impl Job<'_> {
         w_stride: usize,
         at: usize,
         row: usize,
+        [first, end]: [usize; 2],
     ) {
         // SAFETY: rows `row .. row + R` and columns `at .. at + 16·V` exist in x, bias and out, and `inputs` rows of
         // weights behind `w`, by `Layer::apply` and the callers above.
         unsafe {
             let (x, bias) = (self.x.add(row * self.x_stride), self.layer.bias.as_ptr().add(at));
+            let out = self.out.add(row * self.layer.stride() + at);
+            // rows of the bias are all the same one
+            let (from, from_stride) =
+                if first == 0 { (bias, 0) } else { (out.cast_const(), self.layer.stride()) };
             let mut sums = [[L::splat(0.0); V]; R];
-            for sums in &mut sums {
+            for (r, sums) in sums.iter_mut().enumerate() {
                 for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = L::load(bias.add(v * WIDTH));
+                    *sum = L::load(from.add(r * from_stride + v * WIDTH));
                 }
             }
-            for k in 0..self.layer.inputs {
+            for k in first..end {
                 let mut weights = [L::splat(0.0); V];
                 for (v, weight) in weights.iter_mut().enumerate() {
                     *weight = L::load(w.add(k * w_stride + v * WIDTH));
@@ -200,7 +240,6 @@ impl Job<'_> {
                     }
                 }
             }
-            let out = self.out.add(row * self.layer.stride() + at);
             for (r, sums) in sums.into_iter().enumerate() {
                 for (v, sum) in sums.into_iter().enumerate() {
                     sum.store(out.add(r * self.layer.stride() + v * WIDTH));
@@ -219,7 +258,8 @@ mod tests {
     /// instruction set of this processor.
     #[test]
     fn a_packed_layer_is_the_matrix_product() {
-        for (inputs, outputs) in [(7, 1), (5, 6), (16, 16), (9, 33), (50, 50), (3, 64), (20, 130), (64, 192)]
+        for (inputs, outputs) in
+            [(7, 1), (5, 6), (16, 16), (9, 33), (50, 50), (3, 64), (20, 130), (64, 192), (300, 70)]
         {
             let (w, b) = (normal::<2>([inputs, outputs], 1), normal::<1>([outputs], 2));
             let layer = Layer::new(w.clone(), Some(b.clone()));

@@ -1,18 +1,23 @@
 //! Planning on a CPU: the networks with packed weights, and candidates scored block by block.
 //!
 //! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. What has no
-//! packed form plans there on a CPU as well: dynamics with a memory, the second recipe, and models that predict
-//! terminations.
+//! packed form plans there on a CPU as well: dynamics with a memory.
 
+mod head;
 mod lanes;
 mod layer;
 mod motion;
 mod network;
+mod policy;
+mod rows;
 mod tile;
 
-pub(crate) use layer::Layer;
+pub(crate) use head::Head;
+pub(crate) use layer::{Layer, numbers};
 pub(crate) use motion::{KoopmanMotion, Motion};
-pub(crate) use network::Network;
+pub(crate) use network::{After, Network};
+pub(crate) use policy::Policy;
+pub(crate) use rows::LayerNorm;
 
 use crate::config::Conditioning;
 use crate::device::is_plain_flex;
@@ -25,20 +30,27 @@ use std::sync::OnceLock;
 use tile::{Sequences, Tile};
 
 /// Fewest and most sequences of a block.
-const BLOCK: [usize; 2] = [24, 96];
+const BLOCK: [usize; 2] = [24, 192];
 
 /// Networks that planning needs, packed.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     /// D
     pub latent: usize,
-    /// A
-    pub actions: usize,
     pub motion: Motion,
-    pub reward: Network,
-    pub critics: [Network; 2],
-    /// Ends with tanh.
-    pub policy: Network,
+    pub reward: Head,
+    /// All of them: each plan asks two.
+    pub critics: Vec<Head>,
+    pub policy: Policy,
+    /// The logit of going on from z, if the model predicts terminations.
+    pub continuation: Option<Network>,
+}
+
+impl Packed {
+    /// A
+    fn actions(&self) -> usize {
+        self.policy.actions()
+    }
 }
 
 /// The networks to act with: never changed, so that nothing packed outlives the weights it was packed from. An update
@@ -121,8 +133,8 @@ impl Snapshot {
         let [environments, count, horizon, action_dim] = actions.dims();
         let sequence = horizon * action_dim;
         let discounts: Vec<f32> = (0..=horizon).map(|t| discount.powi(t as i32) as f32).collect();
-        let [z0, actions, tails] =
-            [contiguous_flex(z0), contiguous_flex(actions), contiguous_flex(tail.noise)];
+        let (z0, actions) = (contiguous_flex(z0), contiguous_flex(actions));
+        let (tails, picks) = (contiguous_flex(tail.noise), tail.picks);
         let gates = gates.map(contiguous_flex);
         // results do not depend on the size of the blocks
         let block = block(environments, count);
@@ -130,12 +142,13 @@ impl Snapshot {
         scores.par_chunks_mut(count).enumerate().for_each(|(e, scores)| {
             let z0 = of(&z0, e, packed.latent);
             let gates = gates.as_ref().map(|g| of(g, e, g.layout().num_elements() / environments));
+            let pick = if let [pick] = picks[..] { pick } else { picks[e] };
             scores.par_chunks_mut(block).enumerate().for_each_init(Tile::default, |tile, (i, scores)| {
                 let first = i * block;
                 let actions =
                     &of(&actions, e, count * sequence)[first * sequence..][..scores.len() * sequence];
                 let tails = &of(&tails, e, count * action_dim)[first * action_dim..];
-                let sequences = Sequences { actions, tails, gates, discounts: &discounts };
+                let sequences = Sequences { actions, tails, gates, discounts: &discounts, pick };
                 packed.score_tile(z0, sequences, scores, tile);
             });
         });
@@ -157,174 +170,4 @@ fn of(t: &FlexTensor, e: usize, size: usize) -> &[f32] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::tests::tiny;
-    use crate::config::{Continuation, ControlForm, DynamicsKind, RemainderConfig, tests::tiny_of_both};
-    use crate::model::Pick;
-    use crate::rng::Stream;
-    use crate::test_support::{max_difference, normal};
-
-    const CONDITIONINGS: [Conditioning; 3] =
-        [Conditioning::Along, Conditioning::Start, Conditioning::Nominal];
-
-    fn tail(noise: Tensor<3>) -> Tail {
-        Tail { noise, picks: vec![Pick::SMALLER] }
-    }
-
-    fn snapshots() -> impl Iterator<Item = (String, Snapshot)> {
-        use ControlForm::{Additive, Bilinear, Gated};
-        let nothing = RemainderConfig::default();
-        let remainder = RemainderConfig { correction_hidden: 7, modulation: 0.5 };
-        let kinds = [
-            ("gated", DynamicsKind::Koopman, Gated, 1, &nothing),
-            ("additive", DynamicsKind::Koopman, Additive, 1, &nothing),
-            ("bilinear", DynamicsKind::Koopman, Bilinear, 1, &nothing),
-            ("held", DynamicsKind::Koopman, Gated, 3, &nothing),
-            ("remainder", DynamicsKind::Koopman, Gated, 1, &remainder),
-            ("mlp", DynamicsKind::Mlp, Additive, 1, &nothing),
-        ];
-        let build = |(name, dynamics, form, every, remainder): (&str, _, _, _, &RemainderConfig)| {
-            let mut config = tiny(dynamics).model;
-            (config.koopman.control.form, config.koopman.control.recondition_every) = (form, every);
-            config.koopman.remainder = remainder.clone();
-            // widths that do not fill registers
-            (config.hidden_dim, config.koopman.control.encoded_dim) = (35, 9);
-            let stream = &mut Stream::new(1, "init");
-            let mut world = World::new(&config, 4, 3, stream, &crate::device::cpu());
-            world.open(stream);
-            (name.to_owned(), Snapshot::new(world))
-        };
-        kinds.map(build).into_iter()
-    }
-
-    /// The full-latent path of plain tensors is the reference, for every conditioning, several environments and
-    /// sequences that do not fill blocks.
-    #[test]
-    fn blocks_of_sequences_score_as_the_tensors_do() {
-        for (name, snapshot) in snapshots() {
-            for conditioning in CONDITIONINGS {
-                for (e, n, h) in [(1, 1, 1), (2, 37, 5), (1, 130, 20)] {
-                    let (z0, a) = (normal::<2>([e, 16], 3), normal::<4>([e, n, h, 3], 4).clamp(-1.0, 1.0));
-                    let tails = tail(normal::<3>([e, n, 3], 5) * 0.1);
-                    let nominal = normal::<3>([e, h, 3], 6) * 0.3;
-                    let gates = snapshot.gates(conditioning, z0.clone(), nominal);
-                    let packed = snapshot.score(z0.clone(), a.clone(), tails.clone(), gates.clone(), 0.9);
-                    let reference = snapshot.world().score(z0, a, tails, gates, 0.9);
-                    let scale = reference.clone().abs().max().into_scalar::<f32>();
-                    let difference = max_difference(packed, reference);
-                    assert!(
-                        difference < 1e-4 * scale,
-                        "{name} {conditioning:?} {h}: {difference} of {scale}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn blocks_are_equal_shares_within_bounds() {
-        let of = |threads, environments, count| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| block(environments, count))
-        };
-        // 96, 96, 96, 96, 96, 32 would leave the second of two threads with less
-        assert_eq!([of(1, 1, 512), of(2, 1, 512), of(4, 1, 512)], [86, 86, 64]);
-        assert_eq!([of(1, 1, 128), of(2, 8, 512), of(16, 1, 128), of(2, 1, 1)], [64, 86, 24, 24]);
-    }
-
-    #[test]
-    fn gates_equal_those_of_the_tensors() {
-        let mut shared = 0;
-        for (name, snapshot) in snapshots() {
-            for conditioning in CONDITIONINGS {
-                for h in [1, 4] {
-                    let (z0, nominal) = (normal::<2>([2, 16], 3), normal::<3>([2, h, 3], 4));
-                    let packed = snapshot.gates(conditioning, z0.clone(), nominal.clone());
-                    match (packed, snapshot.world().dynamics.gates(conditioning, z0, nominal)) {
-                        (Some(a), Some(b)) => {
-                            shared += 1;
-                            assert!(max_difference(a, b) < 1e-5, "{name} {conditioning:?} {h}");
-                        }
-                        (a, b) => assert!(a.is_none() && b.is_none(), "{name} {conditioning:?} {h}"),
-                    }
-                }
-            }
-        }
-        assert_eq!(shared, 16);
-    }
-
-    /// To the bit: there is nothing else to plan with.
-    #[test]
-    fn what_has_no_packed_form_plans_with_the_tensors() {
-        let sequences = [DynamicsKind::Gru, DynamicsKind::Transformer, DynamicsKind::Dssm];
-        let mut configs: Vec<_> = sequences.map(|dynamics| tiny(dynamics).model).to_vec();
-        let [mut ending, second] = tiny_of_both(DynamicsKind::Mlp).map(|config| config.model);
-        ending.continuation = Continuation::On;
-        configs.extend([ending, second]);
-        for config in configs {
-            let stream = &mut Stream::new(1, "init");
-            let mut world = World::new(&config, 4, 3, stream, &crate::device::cpu());
-            world.open(stream);
-            assert!(world.packed().is_none());
-            let snapshot = Snapshot::new(world);
-            let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 37, 5, 3], 4));
-            let tails = tail(normal::<3>([2, 37, 3], 5) * 0.1);
-            let gates = snapshot.gates(Conditioning::Nominal, z0.clone(), normal::<3>([2, 5, 3], 6));
-            assert!(gates.is_none());
-            let score = snapshot.score(z0.clone(), a.clone(), tails.clone(), None, 0.9);
-            let reference = snapshot.world().score(z0.clone(), a.clone(), tails, None, 0.9);
-            assert_eq!(score.into_data(), reference.into_data(), "{config:?}");
-            let (proposed, reference) =
-                (snapshot.propose(z0.clone(), a.clone()), snapshot.world().propose(z0, a));
-            assert_eq!(proposed.into_data(), reference.into_data(), "{config:?}");
-        }
-    }
-
-    #[test]
-    fn proposals_equal_those_of_the_tensors() {
-        for (name, snapshot) in snapshots() {
-            let (z0, noise) = (normal::<2>([2, 16], 3), normal::<4>([2, 5, 4, 3], 4) * 0.1);
-            let packed = snapshot.propose(z0.clone(), noise.clone());
-            assert!(max_difference(packed, snapshot.world().propose(z0, noise)) < 1e-5, "{name}");
-        }
-    }
-
-    /// To the bit: neither the threads, nor the environments planned together, nor their candidates change a score.
-    #[test]
-    fn scores_depend_on_nothing_but_the_sequence() {
-        for (name, snapshot) in snapshots() {
-            let (z0, a) = (normal::<2>([3, 16], 3), normal::<4>([3, 101, 4, 3], 4));
-            let tails = normal::<3>([3, 101, 3], 5);
-            let score = |e: usize, count: usize, n: usize, m: usize| {
-                let part = |t: Tensor<4>| t.narrow(0, e, count).narrow(1, n, m);
-                let tails = part(tails.clone().unsqueeze_dim(3)).reshape([count, m, 3]);
-                let z0 = z0.clone().narrow(0, e, count);
-                snapshot.score(z0, part(a.clone()), tail(tails), None, 0.9).into_data()
-            };
-            let whole = score(0, 3, 0, 101);
-            let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            for threads in [1, 2, 5] {
-                assert_eq!(pool(threads).install(|| score(0, 3, 0, 101)), whole, "{name}, {threads} threads");
-            }
-            let whole: Vec<f32> = whole.try_to_vec().unwrap();
-            let part: Vec<f32> = score(1, 2, 40, 8).try_to_vec().unwrap();
-            assert_eq!(part[..8], whole[101 + 40..][..8], "{name}");
-            assert_eq!(part[8..], whole[202 + 40..][..8], "{name}");
-        }
-    }
-
-    /// A NaN weight must make the score a NaN, which the planner counts, not a plausible number.
-    #[test]
-    fn a_broken_critic_is_seen_in_the_score() {
-        let (_, snapshot) = snapshots().next().expect("there are some");
-        let mut world = snapshot.world().clone();
-        world.break_critic(1);
-        let score = |snapshot: &Snapshot| {
-            let (z0, a) = (normal::<2>([1, 16], 3), normal::<4>([1, 4, 2, 3], 4));
-            snapshot.score(z0, a, tail(normal::<3>([1, 4, 3], 5)), None, 0.9)
-        };
-        assert!(score(&snapshot).is_finite().all().into_scalar::<bool>());
-        assert!(score(&Snapshot::new(world)).is_nan().all().into_scalar::<bool>());
-    }
-}
+mod tests;

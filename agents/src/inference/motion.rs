@@ -2,6 +2,8 @@
 
 use super::layer::Layer;
 use super::network::{Network, Scratch};
+use super::rows;
+use crate::model::Bound;
 use crate::ops::simd::multiversion;
 
 /// z' = d(z, a) on packed weights.
@@ -9,8 +11,8 @@ use crate::ops::simd::multiversion;
 pub(crate) enum Motion {
     /// z' = λ̄ ⊙ s(z) ⊙ z + L̄ [f(a) ⊙ gate] + r(z).
     Koopman(KoopmanMotion),
-    /// z' = MLP([z, a]).
-    Mlp(Network),
+    /// z' = MLP([z, a]), kept in bounds.
+    Mlp(Network, Bound),
 }
 
 /// Parts of the Koopman dynamics.
@@ -56,9 +58,10 @@ impl Motion {
     /// Advances `rows` rows `[z | a]` of `za`, `stride` apart: replaces z and leaves a.
     pub(super) fn step(&self, za: &mut [f32], stride: usize, rows: usize, gate: Gate, buffers: &mut Buffers) {
         match self {
-            Motion::Mlp(net) => {
+            Motion::Mlp(net, bound) => {
                 let next = net.forward(za, stride, rows, &mut buffers.scratch);
                 let d = net.outputs();
+                rows::bound(*bound, next.numbers, next.stride, d);
                 for (z, next) in za.chunks_mut(stride).zip(next.numbers.chunks_exact(next.stride)) {
                     z[..d].copy_from_slice(&next[..d]);
                 }

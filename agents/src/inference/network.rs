@@ -1,20 +1,20 @@
 //! A small network on packed weights: all its layers pass over one block of rows before the next block begins.
 
 use super::layer::Layer;
-use crate::ops::simd::{self, multiversion, sum_by};
-use crate::ops::{Activation, LAYER_NORM_EPSILON, contiguous_flex};
+use super::rows::LayerNorm;
+use crate::ops::Activation;
+use crate::ops::simd::{self, multiversion};
 use burn::prelude::*;
 
 /// What follows a layer.
 #[derive(Clone, Debug)]
-enum After {
+pub(crate) enum After {
     Activation(Activation),
-    /// tanh(LayerNorm), γ and β.
-    NormTanh(Vec<f32>, Vec<f32>),
+    Norm(LayerNorm),
 }
 
 /// Linear layers with something after each.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Network {
     layers: Vec<(Layer, After)>,
 }
@@ -30,24 +30,23 @@ pub(super) struct Rows<'a> {
 }
 
 impl Network {
-    /// ELU between the layers, `end` after the last.
-    pub fn new(layers: Vec<(Tensor<2>, Tensor<1>)>, end: Activation) -> Self {
-        let count = layers.len();
-        let after = |i| After::Activation(if i + 1 == count { end } else { Activation::Elu });
-        let layers = layers.into_iter().enumerate();
-        Self { layers: layers.map(|(i, (w, b))| (Layer::new(w, Some(b)), after(i))).collect() }
-    }
-
-    /// Puts a linear layer followed by tanh(LayerNorm) before the others.
-    pub fn with_norm_tanh(mut self, first: (Tensor<2>, Tensor<1>), norm: [Tensor<1>; 2]) -> Self {
-        let layer = Layer::new(first.0, Some(first.1));
-        let [gamma, beta] = norm.map(|t| contiguous_flex(t).storage::<f32>()[..layer.outputs()].to_vec());
-        self.layers.insert(0, (layer, After::NormTanh(gamma, beta)));
+    /// With x·W + b and `after` behind the others.
+    pub fn then(mut self, (weight, bias): (Tensor<2>, Tensor<1>), after: After) -> Self {
+        let layer = match &after {
+            After::Norm(norm) if norm.expects_mean_zero() => Layer::centred(weight, bias),
+            _ => Layer::new(weight, Some(bias)),
+        };
+        self.layers.push((layer, after));
         self
     }
 
     pub fn outputs(&self) -> usize {
         self.layers.last().map_or(0, |(layer, _)| layer.outputs())
+    }
+
+    /// Distance of the rows of the output.
+    pub fn stride(&self) -> usize {
+        self.layers.last().map_or(0, |(layer, _)| layer.stride())
     }
 
     /// `rows` rows of x, `x_stride` apart.
@@ -71,7 +70,7 @@ impl Network {
                 After::Activation(Activation::Identity) => {}
                 After::Activation(Activation::Elu) => elu(&mut to[..numbers]),
                 After::Activation(Activation::Tanh) => tanh(&mut to[..numbers]),
-                After::NormTanh(gamma, beta) => norm_tanh(&mut to[..numbers], stride, gamma, beta),
+                After::Norm(norm) => norm.apply(&mut to[..numbers], stride),
             }
             std::mem::swap(&mut to, &mut from);
         }
@@ -89,25 +88,10 @@ multiversion! {
         rows.iter_mut().for_each(|x| *x = simd::tanh(*x));
     }
 }
-multiversion! {
-    fn norm_tanh(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32]) {
-        let n = gamma.len();
-        for row in rows.chunks_exact_mut(stride) {
-            let x = &mut row[..n];
-            let mean = sum_by(n, |i| x[i]) / n as f32;
-            let variance = sum_by(n, |i| (x[i] - mean) * (x[i] - mean)) / n as f32;
-            let scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
-            for ((x, g), b) in x.iter_mut().zip(gamma).zip(beta) {
-                *x = simd::tanh((*x - mean) * scale * g + b);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Critic, Hidden, Mlp};
+    use crate::model::{Critic, Hidden, Init, Last, Mlp};
     use crate::rng::Stream;
     use crate::test_support::{normal, values};
 
@@ -129,13 +113,23 @@ mod tests {
     fn packed_networks_equal_the_modules() {
         let (stream, device) = (&mut Stream::new(1, "init"), &crate::device::cpu());
         let x = normal::<2>([17, 9], 3);
+        let normed = Hidden::NormMish { std: 0.5 };
         for sizes in [&[9, 40, 24, 1][..], &[9, 5], &[9, 100, 6]] {
-            let mlp = Mlp::orthogonal(sizes, stream, device);
-            let end = Activation::Tanh;
-            agrees(&Network::new(mlp.weights(), end), &x, mlp.forward_into(x.clone(), end));
+            for (hidden, last) in [
+                (Hidden::Elu, Last::Linear(Init::Orthogonal)),
+                (normed, Last::Linear(Init::Orthogonal)),
+                (normed, Last::Normed),
+            ] {
+                let mlp = Mlp::build(sizes, hidden, last, stream, device);
+                // nothing is between a LayerNorm at the end and what follows it
+                let end = if last == Last::Normed { Activation::Identity } else { Activation::Tanh };
+                agrees(&mlp.packed(end), &x, mlp.forward_into(x.clone(), end));
+            }
         }
-        let mut critic = Critic::new([9, 40, 1], Hidden::Elu, stream, device);
-        critic.set_last(stream);
-        agrees(&critic.packed(), &x, critic.forward(x.clone()));
+        for hidden in [Hidden::Elu, normed] {
+            let mut critic = Critic::new([9, 40, 3], hidden, stream, device);
+            critic.set_last(stream);
+            agrees(&critic.packed(), &x, critic.forward(x.clone()));
+        }
     }
 }

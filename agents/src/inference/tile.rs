@@ -7,7 +7,7 @@ use super::Packed;
 use super::layer::padded;
 use super::motion::{Buffers, Gate};
 use crate::config::Conditioning;
-use crate::model::ACTION_BOUND;
+use crate::model::{Pick, Reduce};
 
 /// Buffers of a block.
 #[derive(Default)]
@@ -15,6 +15,8 @@ pub(super) struct Tile {
     /// Rows `[z | a]`
     za: Vec<f32>,
     buffers: Buffers,
+    /// c_t: 1 until the model expects an end, then 0.
+    going_on: Vec<f32>,
     q: Vec<f32>,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct Sequences<'a> {
     pub gates: Option<&'a [f32]>,
     /// γ^0 … γ^H
     pub discounts: &'a [f32],
+    /// Critics asked at the end.
+    pub pick: Pick,
 }
 
 /// The gate of step k out of `gates [H, l]`, if they are shared.
@@ -44,7 +48,7 @@ fn gate_at(gates: Option<&[f32]>, horizon: usize, k: usize) -> Gate<'_> {
 
 impl Packed {
     fn stride(&self) -> usize {
-        padded(self.latent + self.actions)
+        padded(self.latent + self.actions())
     }
 
     /// `rows` rows that begin at z_0.
@@ -52,51 +56,58 @@ impl Packed {
         tile.za.clear();
         tile.za.resize(rows * self.stride(), 0.0);
         tile.za.chunks_exact_mut(self.stride()).for_each(|row| row[..self.latent].copy_from_slice(z0));
+        tile.going_on.clear();
+        tile.going_on.resize(rows, 1.0);
     }
 
     /// Writes the actions of step k out of `actions [R, H, A]` into the rows.
     fn place(&self, za: &mut [f32], actions: &[f32], horizon: usize, k: usize) {
-        let (d, a) = (self.latent, self.actions);
+        let (d, a) = (self.latent, self.actions());
         for (row, actions) in za.chunks_exact_mut(self.stride()).zip(actions.chunks_exact(horizon * a)) {
             row[d..d + a].copy_from_slice(&actions[k * a..][..a]);
         }
     }
 
-    /// Writes the policy's action, plus `noise` (rows `noise_stride` apart), into the rows.
+    /// Writes the policy's action for `noise` (rows `noise_stride` apart) into the rows.
     fn act(&self, tile: &mut Tile, noise: &[f32], noise_stride: usize) {
-        let (d, a, stride) = (self.latent, self.actions, self.stride());
-        let rows = tile.za.len() / stride;
-        let action = self.policy.forward(&tile.za, stride, rows, &mut tile.buffers.scratch);
-        let actions = action.numbers.chunks_exact(action.stride).zip(noise.chunks(noise_stride));
-        for (row, (action, noise)) in tile.za.chunks_exact_mut(stride).zip(actions) {
-            for (to, (action, noise)) in row[d..d + a].iter_mut().zip(action.iter().zip(noise)) {
-                *to = (action + noise).clamp(-ACTION_BOUND, ACTION_BOUND);
-            }
-        }
+        let Tile { za, buffers, .. } = tile;
+        self.policy.act(za, self.stride(), self.latent, noise, noise_stride, &mut buffers.scratch);
     }
 
     /// Discounted returns of `sequences` from `z0 [D]`, to `scores [R]`.
     pub(super) fn score_tile(&self, z0: &[f32], sequences: Sequences, scores: &mut [f32], tile: &mut Tile) {
-        let Sequences { actions, tails, gates, discounts } = sequences;
+        let Sequences { actions, tails, gates, discounts, pick } = sequences;
         let (rows, stride, horizon) = (scores.len(), self.stride(), discounts.len() - 1);
         self.begin(z0, rows, tile);
         scores.fill(0.0);
         for (k, discount) in discounts[..horizon].iter().enumerate() {
             self.place(&mut tile.za, actions, horizon, k);
-            let rewards = self.reward.forward(&tile.za, stride, rows, &mut tile.buffers.scratch);
-            for (score, r) in scores.iter_mut().zip(rewards.numbers.iter()) {
-                *score += discount * r;
+            let rewards = self.reward.read(&tile.za, stride, rows, &mut tile.buffers.scratch);
+            for ((score, r), c) in scores.iter_mut().zip(rewards).zip(&tile.going_on) {
+                *score += discount * c * r;
             }
             self.motion.step(&mut tile.za, stride, rows, gate_at(gates, horizon, k), &mut tile.buffers);
+            if let Some(net) = &self.continuation {
+                let logits = net.forward(&tile.za, stride, rows, &mut tile.buffers.scratch).numbers;
+                for (c, logit) in tile.going_on.iter_mut().zip(logits.iter()) {
+                    // a logit that is not a number ends nothing, see `World::score`
+                    *c = if *logit < 0.0 { 0.0 } else { *c };
+                }
+            }
         }
-        self.act(tile, tails, self.actions);
-        let [first, second] = &self.critics;
+        self.act(tile, tails, self.actions());
+        let [first, second] = pick.critics.map(|i| &self.critics[i]);
         tile.q.clear();
-        tile.q.extend_from_slice(first.forward(&tile.za, stride, rows, &mut tile.buffers.scratch).numbers);
-        let second = second.forward(&tile.za, stride, rows, &mut tile.buffers.scratch).numbers;
-        for ((score, q1), q2) in scores.iter_mut().zip(&tile.q).zip(second.iter()) {
-            // in this order a NaN of either stays
-            *score += discounts[horizon] * if q2 < q1 || q2.is_nan() { *q2 } else { *q1 };
+        tile.q.extend_from_slice(first.read(&tile.za, stride, rows, &mut tile.buffers.scratch));
+        let second = second.read(&tile.za, stride, rows, &mut tile.buffers.scratch);
+        for (((score, q1), q2), c) in scores.iter_mut().zip(&tile.q).zip(second).zip(&tile.going_on) {
+            let q = match pick.reduce {
+                // in this order a NaN of either stays
+                Reduce::Min if *q2 < *q1 || q2.is_nan() => *q2,
+                Reduce::Min => *q1,
+                Reduce::Mean => (q1 + q2) * 0.5,
+            };
+            *score += discounts[horizon] * c * q;
         }
     }
 
@@ -109,7 +120,7 @@ impl Packed {
         actions: &mut [f32],
         tile: &mut Tile,
     ) {
-        let (d, a, stride) = (self.latent, self.actions, self.stride());
+        let (d, a, stride) = (self.latent, self.actions(), self.stride());
         let rows = actions.len() / (horizon * a);
         self.begin(z0, rows, tile);
         for k in 0..horizon {
@@ -132,7 +143,7 @@ impl Packed {
         nominal: &[f32],
         tile: &mut Tile,
     ) -> Vec<f32> {
-        let (horizon, stride) = (nominal.len() / self.actions, self.stride());
+        let (horizon, stride) = (nominal.len() / self.actions(), self.stride());
         self.begin(z0, 1, tile);
         let mut gates = Vec::new();
         for k in 0..horizon {

@@ -24,6 +24,12 @@ impl Bins {
         self.count
     }
 
+    /// Their values, as symlog: `[count]`.
+    pub(crate) fn values(&self) -> Vec<f32> {
+        let step = (self.high - self.low) / (self.count - 1) as f64;
+        (0..self.count).map(|j| j as f32 * step as f32 + self.low as f32).collect()
+    }
+
     /// Where symlog(x) = sign(x)·ln(1 + |x|) lies among the bins, in [0, count − 1]; what is outside counts as the nearest
     /// end: `[R]` → `[R]`.
     fn position(&self, x: Tensor<1>) -> Tensor<1> {

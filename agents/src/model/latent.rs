@@ -6,7 +6,7 @@ use crate::ops;
 use burn::prelude::*;
 
 /// Added to the mean square: a latent of zeros stays one.
-const RMS_EPSILON: f64 = 1e-8;
+pub(crate) const RMS_EPSILON: f64 = 1e-8;
 
 /// The last operation of the encoder, and of dynamics that are no linear system.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::init::{Init, linear};
 use crate::config::{ModelConfig, Recipe};
-use crate::inference::Network;
+use crate::inference::{After, LayerNorm, Network, numbers};
 use crate::ops::{self, Activation, NormActivation};
 use crate::rng::Stream;
 use burn::module::Param;
@@ -44,6 +44,15 @@ impl Norm {
     fn forward(&self, x: Tensor<2>, activation: NormActivation) -> Tensor<2> {
         ops::layer_norm(x, self.gamma.val(), self.beta.val(), activation)
     }
+
+    fn packed(&self, activation: NormActivation) -> After {
+        packed_norm(&self.gamma, &self.beta, activation)
+    }
+}
+
+fn packed_norm(gamma: &Param<Tensor<1>>, beta: &Param<Tensor<1>>, activation: NormActivation) -> After {
+    let [gamma, beta] = [gamma, beta].map(|t| numbers(t.val()));
+    After::Norm(LayerNorm { gamma, beta, activation })
 }
 
 /// How the hidden layers of a network are built.
@@ -131,11 +140,6 @@ impl Mlp {
         Self::count(sizes) + 2 * sizes[1..].iter().take(normed).sum::<usize>()
     }
 
-    /// Weight `[inputs, outputs]` and bias `[outputs]` of every layer.
-    pub fn weights(&self) -> Vec<(Tensor<2>, Tensor<1>)> {
-        self.layers.iter().map(weights).collect()
-    }
-
     /// Width of the output.
     pub fn outputs(&self) -> usize {
         self.layers.last().map_or(0, |layer| layer.weight.dims()[1])
@@ -158,6 +162,24 @@ impl Mlp {
             Some(norm) => norm.forward(x, NormActivation::Identity),
             None => x,
         }
+    }
+
+    /// The same packed for planning.
+    pub(crate) fn packed(&self, end: Activation) -> Network {
+        self.packed_behind(Network::default(), end)
+    }
+
+    fn packed_behind(&self, net: Network, end: Activation) -> Network {
+        let last = self.layers.len() - 1;
+        self.layers.iter().enumerate().fold(net, |net, (i, layer)| {
+            let after = match self.norms.get(i) {
+                Some(norm) if i == last => norm.packed(NormActivation::Identity),
+                Some(norm) => norm.packed(NormActivation::Mish),
+                None if i == last => After::Activation(end),
+                None => After::Activation(Activation::Elu),
+            };
+            net.then(weights(layer), after)
+        })
     }
 }
 
@@ -213,8 +235,9 @@ impl Critic {
 
     /// Packed for planning.
     pub(crate) fn packed(&self) -> Network {
-        Network::new(self.tail.weights(), Activation::Identity)
-            .with_norm_tanh(weights(&self.input), [self.gamma.val(), self.beta.val()])
+        let norm = packed_norm(&self.gamma, &self.beta, self.activation);
+        let input = Network::default().then(weights(&self.input), norm);
+        self.tail.packed_behind(input, Activation::Identity)
     }
 }
 
@@ -231,6 +254,13 @@ impl Mlp {
         let [inputs, outputs] = last.weight.dims();
         let device = last.weight.device();
         *last = linear(inputs, outputs, Init::Orthogonal, stream, &device);
+    }
+
+    /// Makes every output this number.
+    pub(crate) fn set_last_constant(&mut self, number: f32) {
+        let last = self.layers.last_mut().expect("an MLP has at least one layer");
+        last.weight = last.weight.clone().map(|w| w * 0.0);
+        last.bias = last.bias.clone().map(|bias| bias.map(|b| b * 0.0 + number));
     }
 }
 

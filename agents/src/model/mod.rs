@@ -15,6 +15,9 @@ pub use bins::Bins;
 pub use critics::{Codec, Pick, Reduce};
 pub use imagination::Tail;
 pub(crate) use init::{Init, linear};
+pub(crate) use latent::{Bound, RMS_EPSILON};
+#[cfg(test)]
+pub(crate) use mlp::Last;
 pub use mlp::{Critic, Hidden, Mlp};
 pub(crate) use mlp::{dense, dense_steps};
 pub use policy::Drawn;

@@ -7,7 +7,7 @@ use super::latent::Bound;
 use super::mlp::{Critic, Hidden, Last, Mlp};
 use super::policy::{self, Drawn};
 use crate::config::{Continuation, ModelConfig, Recipe, StateDecoder};
-use crate::inference::{Network, Packed};
+use crate::inference::{Head, Packed, Policy};
 use crate::ops::Activation;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -181,18 +181,19 @@ impl World {
 
     /// Packed for planning on a CPU; `None` if something has no packed form.
     pub(crate) fn packed(&self) -> Option<Packed> {
-        if self.actor != Actor::Deterministic || self.continuation.is_some() {
-            return None;
-        }
-        let motion = self.dynamics.packed()?;
-        let policy = Network::new(self.policy.weights(), Activation::Tanh);
+        let policy = match self.actor {
+            Actor::Deterministic => Policy::Deterministic(self.policy.packed(Activation::Tanh)),
+            Actor::Gaussian { log_std_range } => {
+                Policy::Gaussian(self.policy.packed(Activation::Identity), log_std_range.map(|x| x as f32))
+            }
+        };
         Some(Packed {
             latent: self.encoder.outputs(),
-            actions: policy.outputs(),
-            motion,
-            reward: Network::new(self.reward.weights(), Activation::Identity),
-            critics: [0, 1].map(|i| self.critics[i].packed()),
+            motion: self.dynamics.packed()?,
+            reward: Head::new(self.reward.packed(Activation::Identity), &self.codec),
+            critics: self.critics.iter().map(|critic| Head::new(critic.packed(), &self.codec)).collect(),
             policy,
+            continuation: self.continuation.as_ref().map(|net| net.packed(Activation::Identity)),
         })
     }
 }
@@ -217,6 +218,14 @@ impl World {
         }
         if let Some(net) = &mut self.continuation {
             net.set_last(stream);
+        }
+    }
+
+    /// Makes the continuation this logit everywhere, or takes it away.
+    pub(crate) fn set_continuation(&mut self, logit: Option<f32>) {
+        match (logit, &mut self.continuation) {
+            (Some(logit), Some(net)) => net.set_last_constant(logit),
+            (_, net) => *net = None,
         }
     }
 

@@ -22,4 +22,5 @@ pub use linear_rollout::{LinearRollout, linear_rollout_readout};
 pub use normalization::{LAYER_NORM_EPSILON, NormActivation, layer_norm};
 pub use recurrence::{Unroll, diagonal_recurrence, diagonal_recurrence_reference};
 pub use simnorm::sim_norm;
+pub(crate) use simnorm::softmax_in_groups;
 pub use two_hot::{two_hot, two_hot_cross_entropy};

@@ -30,18 +30,32 @@ pub trait SimNormOps: Backend {
 fn forward(x: &[f32], y: &mut [MaybeUninit<f32>], group: usize) {
     let tile = group * (TILE / group).max(1);
     for (x, y) in x.chunks(tile).zip(y.chunks_mut(tile)) {
-        let y = y.write_copy_of_slice(x);
-        for y in y.chunks_exact_mut(group) {
-            // the largest exponent is 0: no sum overflows, and none is 0
-            let max = y.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
-            y.iter_mut().for_each(|v| *v -= max);
-        }
-        // a pass of its own: vectors wider than a group
-        y.iter_mut().for_each(|v| *v = exp(*v));
-        for y in y.chunks_exact_mut(group) {
-            let scale = 1.0 / y.iter().sum::<f32>();
-            y.iter_mut().for_each(|v| *v *= scale);
-        }
+        softmax(y.write_copy_of_slice(x), group);
+    }
+}
+
+/// Softmax within groups of a few thousand numbers, in place.
+#[inline(always)]
+fn softmax(y: &mut [f32], group: usize) {
+    for y in y.chunks_exact_mut(group) {
+        // the largest exponent is 0: no sum overflows, and none is 0
+        let max = y.iter().fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
+        y.iter_mut().for_each(|v| *v -= max);
+    }
+    // a pass of its own: vectors wider than a group
+    y.iter_mut().for_each(|v| *v = exp(*v));
+    for y in y.chunks_exact_mut(group) {
+        let scale = 1.0 / y.iter().sum::<f32>();
+        y.iter_mut().for_each(|v| *v *= scale);
+    }
+}
+
+/// SimNorm of one row in place; to be inlined into code compiled for a processor.
+#[inline(always)]
+pub(crate) fn softmax_in_groups(row: &mut [f32], group: usize) {
+    match group {
+        8 => softmax(row, 8),
+        _ => softmax(row, group),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Cross-entropy against two neighbouring bins, in one pass forward and one backward.
 
 use super::flex::{by_rows, contiguous, sizes};
-use super::simd::{exp, multiversion, sum_by};
+use super::simd::{exp, multiversion, sum_of};
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
@@ -45,7 +45,7 @@ multiversion! {
     fn loss_rows(logits: &[f32], position: &[f32], n: usize, out: &mut [MaybeUninit<f32>]) {
         for ((x, u), y) in logits.chunks_exact(n).zip(position).zip(out) {
             let max = largest(x);
-            let total = sum_by(n, |i| exp(x[i] - max));
+            let total = sum_of(x, |x| exp(x - max));
             let (lower, above) = bins(*u, n);
             // relative to the largest: nothing cancels where all logits are large
             let expected = (1.0 - above) * (x[lower] - max) + above * (x[lower + 1] - max);
@@ -60,7 +60,7 @@ multiversion! {
             let out = out.write_copy_of_slice(x);
             let max = largest(out);
             out.iter_mut().for_each(|v| *v = exp(*v - max));
-            let scale = g / sum_by(n, |i| out[i]);
+            let scale = g / sum_of(out, |x| x);
             out.iter_mut().for_each(|v| *v *= scale);
             let (lower, above) = bins(*u, n);
             out[lower] -= (1.0 - above) * g;

@@ -71,12 +71,12 @@ impl Control {
 
     /// f, packed for planning.
     pub(crate) fn packed_encoder(&self) -> Network {
-        Network::new(self.action_encoder.weights(), Activation::Identity)
+        self.action_encoder.packed(Activation::Identity)
     }
 
     /// The gate without its 1, packed for planning.
     pub(crate) fn packed_gate(&self) -> Option<Network> {
-        self.gate.as_ref().map(|s| Network::new(s.weights(), self.bound()))
+        self.gate.as_ref().map(|s| s.packed(self.bound()))
     }
 
     /// L̄ = gain · L as a real `[l, 2m]` matrix.

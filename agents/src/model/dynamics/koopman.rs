@@ -7,7 +7,7 @@ use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use super::remainder::Remainder;
 use crate::config::{Conditioning, ModelConfig};
-use crate::inference::{KoopmanMotion, Layer};
+use crate::inference::{KoopmanMotion, Layer, numbers};
 use crate::ops::{self, LinearRollout, Unroll};
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -257,7 +257,7 @@ impl Koopman {
     pub(crate) fn packed(&self) -> KoopmanMotion {
         let System { lambda, input } = self.system();
         KoopmanMotion {
-            lambda: ops::contiguous_flex(lambda.clone()).storage()[..lambda.dims()[0]].to_vec(),
+            lambda: numbers(lambda),
             input: Layer::new(input, None),
             action_encoder: self.control.packed_encoder(),
             gate: self.control.packed_gate(),

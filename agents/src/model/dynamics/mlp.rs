@@ -2,7 +2,7 @@
 //! latents.
 
 use crate::config::ModelConfig;
-use crate::inference::Network;
+use crate::inference::Motion;
 use crate::model::latent::Bound;
 use crate::model::mlp::{Hidden, Mlp};
 use crate::ops::Activation;
@@ -57,7 +57,7 @@ impl MlpDynamics {
     }
 
     /// Packed for planning.
-    pub(crate) fn packed(&self) -> Network {
-        Network::new(self.net.weights(), Activation::Identity)
+    pub(crate) fn packed(&self) -> Motion {
+        Motion::Mlp(self.net.packed(Activation::Identity), self.bound)
     }
 }

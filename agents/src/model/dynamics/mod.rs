@@ -186,7 +186,7 @@ impl Dynamics {
     pub(crate) fn packed(&self) -> Option<Motion> {
         match self {
             Self::Koopman(d) => Some(Motion::Koopman(d.packed())),
-            Self::Mlp(d) => Some(Motion::Mlp(d.packed())),
+            Self::Mlp(d) => Some(d.packed()),
             Self::Gru(_) | Self::Transformer(_) | Self::Dssm(_) => None,
         }
     }

@@ -59,13 +59,13 @@ impl Remainder {
 
     /// tanh q and β, packed for planning.
     pub(crate) fn packed_modulation(&self) -> Option<(Network, f32)> {
-        let packed = |q: &Mlp| (Network::new(q.weights(), Activation::Tanh), self.depth as f32);
+        let packed = |q: &Mlp| (q.packed(Activation::Tanh), self.depth as f32);
         self.modulation.as_ref().map(packed)
     }
 
     /// r, packed for planning.
     pub(crate) fn packed_correction(&self) -> Option<Network> {
-        self.correction.as_ref().map(|r| Network::new(r.weights(), Activation::Identity))
+        self.correction.as_ref().map(|r| r.packed(Activation::Identity))
     }
 }
 

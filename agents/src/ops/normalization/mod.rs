@@ -2,7 +2,7 @@
 //! hidden layers of TD-MPC2, none before its SimNorm.
 
 use super::flex::{by_rows, contiguous, sizes};
-use super::simd::{mish, mish_slope, multiversion, sum_by, tanh};
+use super::simd::{mish, mish_slope, multiversion, sum_of, sum_of_two, tanh};
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
@@ -68,8 +68,8 @@ pub trait NormOps: Backend {
 #[inline(always)]
 fn statistics(x: &[f32]) -> (f32, f32) {
     let n = x.len() as f32;
-    let mean = sum_by(x.len(), |i| x[i]) / n;
-    let variance = sum_by(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
+    let mean = sum_of(x, |x| x) / n;
+    let variance = sum_of(x, |x| (x - mean) * (x - mean)) / n;
     (mean, 1.0 / (variance + LAYER_NORM_EPSILON).sqrt())
 }
 
@@ -107,8 +107,8 @@ fn backward(
             g[i] = pre * gamma[i];
         }
         // dx = scale · (h − mean(h) − x̂ · mean(h · x̂)), with h = dL/dx̂
-        let h_mean = sum_by(n, |i| g[i]) / n as f32;
-        let h_dot = sum_by(n, |i| g[i] * (x[i] - mean)) * scale / n as f32;
+        let h_mean = sum_of(g, |g| g) / n as f32;
+        let h_dot = sum_of_two(g, x, |g, x| g * (x - mean)) * scale / n as f32;
         for i in 0..n {
             g[i] = scale * (g[i] - h_mean - (x[i] - mean) * scale * h_dot);
         }
