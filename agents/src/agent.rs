@@ -3,7 +3,7 @@
 use crate::config::{AgentConfig, Continuation};
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
-use crate::model::Tail;
+use crate::model::{Returns, Tail};
 use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm, rescore};
 use crate::replay::Batch;
 use crate::rng::Stream;
@@ -81,6 +81,7 @@ impl Agent {
         let noise = Noise::draw(planner, self.config.policy_noise(), h, a, mode, streams, &self.device);
         let picks = self.config.model.plan_picks(streams);
         let tail = |noise| Tail { noise, picks: picks.clone() };
+        let returns = Returns { discount: learner.discount, lambda: planner.depth_lambda };
         let warm = Warm::new(planner, plans, h, a, &self.device);
         let networks = self.learner.online();
         let z = networks.world().encode(self.upload(observations, [e, self.observation_dim]));
@@ -98,9 +99,8 @@ impl Agent {
                     (actions, noise.tails(iteration), networks.gates(conditioning, z.clone(), mean))
                 }
             };
-            let score = |actions, noise, gates| {
-                networks.score(z.clone(), actions, tail(noise), gates, learner.discount)
-            };
+            let score =
+                |actions, noise, gates| networks.score(z.clone(), actions, tail(noise), gates, returns);
             let shared = gates.is_some();
             let scores = score(actions.clone(), noise.clone(), gates);
             match planner.rescored {
@@ -112,7 +112,7 @@ impl Agent {
         };
         let gradient = |actions| {
             let gates = networks.gates(conditioning, z.clone(), start.clone());
-            self.learner.score_gradient(z.clone(), actions, tail(noise.tails(0)), gates)
+            self.learner.score_gradient(z.clone(), actions, tail(noise.tails(0)), gates, returns)
         };
         let outcome = planner::plan(planner, schedule.min_std, warm, proposals, &noise, score, gradient);
         self.read(outcome)

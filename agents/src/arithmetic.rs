@@ -5,7 +5,7 @@
 use crate::config::{
     AgentConfig, Conditioning, Continuation, DynamicsKind, ModelConfig, PlannerConfig, Recipe,
 };
-use crate::model::{Codec, Parameters, dynamics::MlpDynamics};
+use crate::model::{Codec, Parameters, Returns, dynamics::MlpDynamics};
 use crate::planner::Budget;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -128,8 +128,10 @@ pub fn plan_flops(
         Conditioning::Along => (r.gate, 0),
         Conditioning::Start | Conditioning::Nominal => (0.0, config.planner.rescored * budget.scored.len()),
     };
-    // two critics value an end, of however many
-    let score = r.rollout(h) + h * (gates + r.reward + r.continuation) + r.policy + 2.0 * r.critic;
+    // two critics value an end, of however many; or every depth
+    let returns = Returns { discount: config.learner.discount, lambda: config.planner.depth_lambda };
+    let depths = returns.depths(horizon) as f64;
+    let score = r.rollout(h) + h * (gates + r.reward + r.continuation) + depths * (r.policy + 2.0 * r.critic);
     let second_look = again as f64 * (score + h * r.gate);
     let proposals = p * (h * r.policy + r.rollout(h - 1.0) + (h - 1.0) * r.gate);
     // a gradient is a score, and one product of the same size backward: to the actions, not to the weights

@@ -15,6 +15,7 @@ fn config(kind: PlannerKind) -> PlannerConfig {
         policy_fraction: 0.0,
         num_elites: 24,
         rescored: 0,
+        depth_lambda: 1.0,
         iterations: 15,
         extra_iterations: 0,
         temperature: 1.0,

@@ -325,6 +325,12 @@ impl RunConfig {
             planner.rescored,
             &format!("must be 0, or leave planner.num_elites = {} to choose", planner.num_elites),
         )?;
+        require(
+            planner.depth_lambda > 0.0 && planner.depth_lambda <= 1.0,
+            "planner.depth_lambda",
+            planner.depth_lambda,
+            "must be above 0 and at most 1",
+        )?;
         let candidates = budget.candidates();
         require(
             !planner.kind.refits() || planner.num_elites <= candidates,
@@ -469,6 +475,7 @@ pub(crate) mod tests {
             ("model.latent_dim=51", "must be even"),
             ("planner.num_elites=500", "candidates"),
             ("planner.rescored=3", "to choose"),
+            ("planner.depth_lambda=0", "above 0"),
             ("learner.horizon_ramp={start=0,updates=9}", "at least 1"),
             ("learner.horizon_ramp={start=9,updates=9}", "must not exceed"),
             ("learner.discount=1.5", "between 0 and 1"),

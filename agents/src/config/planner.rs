@@ -24,6 +24,8 @@ pub struct PlannerConfig {
     pub momentum: f64,
     /// Standard deviation at the first iteration, and its upper bound.
     pub init_std: f64,
+    /// λ: how far a plan is trusted, see [`Returns`](crate::model::Returns).
+    pub depth_lambda: f64,
     /// Candidates of an iteration that are scored again as the model was trained, where its gates are otherwise shared by all
     /// of them while planning; only these can be elites. 0 = none.
     pub rescored: usize,

@@ -21,7 +21,7 @@ pub(crate) use rows::LayerNorm;
 
 use crate::config::Conditioning;
 use crate::device::is_plain_flex;
-use crate::model::{Tail, World};
+use crate::model::{Returns, Tail, World};
 use crate::ops::contiguous_flex;
 use burn::prelude::*;
 use burn_flex::FlexTensor;
@@ -124,15 +124,15 @@ impl Snapshot {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
-        discount: f64,
+        returns: Returns,
     ) -> Tensor<2> {
         let device = z0.device();
         let Some(packed) = self.packed(&device) else {
-            return self.world.score(z0, actions, tail, gates, discount);
+            return self.world.score(z0, actions, tail, gates, returns);
         };
         let [environments, count, horizon, action_dim] = actions.dims();
         let sequence = horizon * action_dim;
-        let discounts: Vec<f32> = (0..=horizon).map(|t| discount.powi(t as i32) as f32).collect();
+        let (of_rewards, of_values) = (returns.of_rewards(horizon), returns.of_values(horizon));
         let (z0, actions) = (contiguous_flex(z0), contiguous_flex(actions));
         let (tails, picks) = (contiguous_flex(tail.noise), tail.picks);
         let gates = gates.map(contiguous_flex);
@@ -148,7 +148,8 @@ impl Snapshot {
                 let actions =
                     &of(&actions, e, count * sequence)[first * sequence..][..scores.len() * sequence];
                 let tails = &of(&tails, e, count * action_dim)[first * action_dim..];
-                let sequences = Sequences { actions, tails, gates, discounts: &discounts, pick };
+                let (of_rewards, of_values) = (&of_rewards[..], &of_values[..]);
+                let sequences = Sequences { actions, tails, gates, of_rewards, of_values, pick };
                 packed.score_tile(z0, sequences, scores, tile);
             });
         });

@@ -29,9 +29,11 @@ pub(super) struct Sequences<'a> {
     pub tails: &'a [f32],
     /// Gates that all share, `[H, l]`
     pub gates: Option<&'a [f32]>,
-    /// γ^0 … γ^H
-    pub discounts: &'a [f32],
-    /// Critics asked at the end.
+    /// Weights of r_0 … r_{H−1}, see [`Returns`](crate::model::Returns).
+    pub of_rewards: &'a [f32],
+    /// Weights of the values at z_1 … z_H; those of weight 0 are not asked for.
+    pub of_values: &'a [f32],
+    /// Critics asked there.
     pub pick: Pick,
 }
 
@@ -76,15 +78,15 @@ impl Packed {
 
     /// Discounted returns of `sequences` from `z0 [D]`, to `scores [R]`.
     pub(super) fn score_tile(&self, z0: &[f32], sequences: Sequences, scores: &mut [f32], tile: &mut Tile) {
-        let Sequences { actions, tails, gates, discounts, pick } = sequences;
-        let (rows, stride, horizon) = (scores.len(), self.stride(), discounts.len() - 1);
+        let Sequences { actions, tails, gates, of_rewards, of_values, pick } = sequences;
+        let (rows, stride, horizon) = (scores.len(), self.stride(), of_rewards.len());
         self.begin(z0, rows, tile);
         scores.fill(0.0);
-        for (k, discount) in discounts[..horizon].iter().enumerate() {
+        for (k, (reward_weight, value_weight)) in of_rewards.iter().zip(of_values).enumerate() {
             self.place(&mut tile.za, actions, horizon, k);
             let rewards = self.reward.read(&tile.za, stride, rows, &mut tile.buffers.scratch);
             for ((score, r), c) in scores.iter_mut().zip(rewards).zip(&tile.going_on) {
-                *score += discount * c * r;
+                *score += reward_weight * c * r;
             }
             self.motion.step(&mut tile.za, stride, rows, gate_at(gates, horizon, k), &mut tile.buffers);
             if let Some(net) = &self.continuation {
@@ -94,7 +96,15 @@ impl Packed {
                     *c = if *logit < 0.0 { 0.0 } else { *c };
                 }
             }
+            if *value_weight != 0.0 {
+                self.add_values(*value_weight, tails, pick, scores, tile);
+            }
         }
+    }
+
+    /// Adds Q(z, π(z)), weighted, at the latents that the block has come to.
+    fn add_values(&self, weight: f32, tails: &[f32], pick: Pick, scores: &mut [f32], tile: &mut Tile) {
+        let (rows, stride) = (scores.len(), self.stride());
         self.act(tile, tails, self.actions());
         let [first, second] = pick.critics.map(|i| &self.critics[i]);
         tile.q.clear();
@@ -107,7 +117,7 @@ impl Packed {
                 Reduce::Min => *q1,
                 Reduce::Mean => (q1 + q2) * 0.5,
             };
-            *score += discounts[horizon] * c * q;
+            *score += weight * c * q;
         }
     }
 

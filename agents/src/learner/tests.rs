@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::tests::tiny_of_both;
 use crate::config::{AgentConfig, Conditioning, Continuation, DynamicsKind, LatentNorm, Recipe};
-use crate::model::{Pick, Tail};
+use crate::model::{Pick, Returns, Tail};
 use crate::replay::{Batch, Ending, Episode, Replay};
 use crate::rng::Stream;
 use crate::test_support::{max_difference, normal};
@@ -192,9 +192,10 @@ fn gradients_of_returns_are_those_of_the_score() {
         let actions = normal::<4>([2, 3, 4, ACTION], 6) * 0.4;
         let tail = Tail { noise: normal::<3>([2, 3, ACTION], 7) * 0.05, picks: vec![Pick::SMALLER] };
         let gates = world.dynamics.gates(conditioning, z0.clone(), normal::<3>([2, 4, ACTION], 8) * 0.3);
-        let score = |actions| world.score(z0.clone(), actions, tail.clone(), gates.clone(), 0.99);
+        let returns = Returns { discount: 0.99, lambda: 0.8 };
+        let score = |actions| world.score(z0.clone(), actions, tail.clone(), gates.clone(), returns);
         let (scores, gradient) =
-            learner.score_gradient(z0.clone(), actions.clone(), tail.clone(), gates.clone());
+            learner.score_gradient(z0.clone(), actions.clone(), tail.clone(), gates.clone(), returns);
         assert!(max_difference(scores, score(actions.clone())) < 1e-5, "{dynamics:?} {conditioning:?}");
         // along one direction for all sequences at once, each of which sees only its own actions
         let direction = normal::<4>([2, 3, 4, ACTION], 9);
@@ -250,7 +251,8 @@ fn a_model_that_predicts_terminations_avoids_them() {
         let actions = [1.0, -1.0].map(|a| burn::Tensor::<4>::full([1, 1, 4, ACTION], a, &z.device()));
         let tail = Tail { noise: normal::<3>([1, 2, ACTION], 7) * 0.0, picks: vec![Pick::SMALLER] };
         let actions = burn::Tensor::cat(actions.to_vec(), 1);
-        let scores = crate::test_support::values(world.score(z, actions, tail, None, 0.9));
+        let scores =
+            crate::test_support::values(world.score(z, actions, tail, None, Returns::to_the_end(0.9)));
         let recipe = config.model.recipe;
         assert!(scores[0] < 3.0, "two steps and it is over, or three: {scores:?} {recipe:?}");
         assert!(scores[1] > scores[0] + 1.0, "it need not be: {scores:?} {recipe:?}");

@@ -6,7 +6,7 @@ use super::losses::continuation_loss;
 use super::slow::Slow;
 use crate::config::{AgentConfig, LearnerConfig};
 use crate::inference::Snapshot;
-use crate::model::{Tail, World};
+use crate::model::{Returns, Tail, World};
 use crate::replay::Batch;
 use crate::rng::{PolicyNoise, Stream};
 use burn::module::Module;
@@ -130,13 +130,14 @@ impl Learner {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
+        returns: Returns,
     ) -> (Tensor<2>, Tensor<4>) {
         let world = self.world.clone().no_grad();
         let actions = Tensor::from_inner(actions).require_grad();
         let z0 = Tensor::from_inner(z0);
         let tail = Tail { noise: Tensor::from_inner(tail.noise), ..tail };
         let gates = gates.map(Tensor::from_inner);
-        let scores = world.score(z0, actions.clone(), tail, gates, self.config.discount);
+        let scores = world.score(z0, actions.clone(), tail, gates, returns);
         // sequences do not see each other: the gradient of the sum is that of every one
         let gradients = scores.clone().sum().backward();
         (scores.inner(), actions.grad(&gradients).expect("scores depend on actions"))

@@ -1,15 +1,15 @@
 //! What a planner asks of the world model, with plain tensors on any device: proposals of the policy and scores of action
 //! sequences.
 
-use super::World;
 use super::critics::Pick;
+use super::{Returns, World};
 use crate::device::steps_at_once;
 use burn::prelude::*;
 
-/// What values the end of a sequence: Q(z_H, π(z_H)).
+/// What values the end of a sequence, Q(z_H, π(z_H)), and where [`Returns`] say so other latents of it.
 #[derive(Clone, Debug)]
 pub struct Tail {
-    /// The policy's noise there: `[E, N, A]`.
+    /// The policy's noise there, the same at all depths: `[E, N, A]`.
     pub noise: Tensor<3>,
     /// Critics asked: one pick for all environments, or one each.
     pub picks: Vec<Pick>,
@@ -36,7 +36,7 @@ impl World {
     }
 
     /// Discounted return of action sequences: Σ_t γ^t c_t r̂(z_t, a_t) + γ^H c_H Q(z_H, π(z_H)), where c_t is 1 as long as
-    /// the model expects the episode to go on from all of z_1 … z_t, and then 0.
+    /// the model expects the episode to go on from all of z_1 … z_t, and then 0; or the mixture of [`Returns`].
     ///
     /// A bounded number of steps (and at least one sequence) goes through the networks together, which bounds the memory
     /// in flight whatever the number of sequences.
@@ -50,10 +50,10 @@ impl World {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
-        discount: f64,
+        returns: Returns,
     ) -> Tensor<2> {
         let steps = steps_at_once(&z0.device());
-        self.score_in_blocks(z0, actions, tail, gates, discount, steps)
+        self.score_in_blocks(z0, actions, tail, gates, returns, steps)
     }
 
     fn score_in_blocks(
@@ -62,7 +62,7 @@ impl World {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
-        discount: f64,
+        returns: Returns,
         steps_at_once: usize,
     ) -> Tensor<2> {
         let [environments, count, horizon, action_dim] = actions.dims();
@@ -82,31 +82,36 @@ impl World {
                     gates.select(0, of)
                 }
             });
-            let (rewards, discount, za) =
-                self.follow(z0, actions, noise.clone().narrow(0, from, size), gates, discount);
-            rewards + self.tail_values(za, &tail.picks, from, count) * discount
+            let (rewards, weights, za) =
+                self.follow(z0, actions, noise.clone().narrow(0, from, size), gates, returns);
+            let depths = weights.dims()[1];
+            let values = self.tail_values(za, &tail.picks, from * depths, count * depths);
+            rewards + (values.reshape([size, depths]) * weights).sum_dim(1).squeeze_dim(1)
         });
         Tensor::cat(blocks.collect(), 0).reshape([environments, count])
     }
 
-    /// Σ_t γ^t c_t r̂(z_t, a_t), γ^H c_H, and [z_H, π(z_H)] of some sequences: `[R]`, `[R]`, `[R, D + A]`.
+    /// Of some sequences the weighted rewards, `[R]`, and for the K depths at which values count their weights, `[R, K]`, and
+    /// [z_k, π(z_k)], `[R·K, D + A]`.
     fn follow(
         &self,
         z0: Tensor<2>,
         actions: Tensor<3>,
         tail_noise: Tensor<2>,
         gates: Option<Tensor<3>>,
-        discount: f64,
-    ) -> (Tensor<1>, Tensor<1>, Tensor<2>) {
+        returns: Returns,
+    ) -> (Tensor<1>, Tensor<2>, Tensor<2>) {
         let [rows, horizon, action_dim] = actions.dims();
         let latent = z0.dims()[1];
         let z = self.dynamics.imagine(z0.clone(), actions.clone(), gates);
-        let last = z.clone().narrow(1, horizon - 1, 1).reshape([rows, latent]);
-        let discounts: Vec<f32> = (0..=horizon).map(|t| discount.powi(t as i32) as f32).collect();
-        let discounts = Tensor::<1>::from_floats(discounts.as_slice(), &z0.device()).unsqueeze::<2>();
-        let discounts = match self.going_on(z.clone()) {
-            Some(going_on) => going_on * discounts,
-            None => discounts.expand([rows, horizon + 1]),
+        let depths = returns.depths(horizon);
+        let valued = z.clone().narrow(1, horizon - depths, depths).reshape([rows * depths, latent]);
+        let upload = |weights: Vec<f32>| Tensor::<1>::from_floats(weights.as_slice(), &z0.device());
+        let of_rewards = upload(returns.of_rewards(horizon)).unsqueeze::<2>().expand([rows, horizon]);
+        let of_values = upload(returns.of_values(horizon)).unsqueeze::<2>().expand([rows, horizon]);
+        let (of_rewards, of_values) = match self.going_on(z.clone()) {
+            Some(c) => (c.clone().narrow(1, 0, horizon) * of_rewards, c.narrow(1, 1, horizon) * of_values),
+            None => (of_rewards, of_values),
         };
         let mut inputs = vec![z0.unsqueeze_dim(1)];
         if horizon > 1 {
@@ -114,12 +119,12 @@ impl World {
         }
         let inputs = Tensor::cat(inputs, 1);
         let za = Tensor::cat(vec![inputs, actions], 2).reshape([rows * horizon, latent + action_dim]);
-        let rewards = self.reward(za).reshape([rows, horizon]) * discounts.clone().narrow(1, 0, horizon);
-        let action = self.act(last.clone(), tail_noise);
+        let rewards = self.reward(za).reshape([rows, horizon]) * of_rewards;
+        let action = self.act(valued.clone(), repeat_rows(tail_noise, depths));
         (
             rewards.sum_dim(1).squeeze_dim(1),
-            discounts.narrow(1, horizon, 1).squeeze_dim(1),
-            Tensor::cat(vec![last, action], 1),
+            of_values.narrow(1, horizon - depths, depths),
+            Tensor::cat(vec![valued, action], 1),
         )
     }
 
@@ -191,26 +196,28 @@ mod tests {
         let mut ended = Vec::new();
         for config in DynamicsKind::ALL.into_iter().flat_map(models) {
             let w = world(&config);
-            for horizon in [1, 4] {
+            for (horizon, lambda) in [(1, 1.0), (4, 1.0), (4, 0.6)] {
+                let returns = Returns { discount: 0.9, lambda };
+                let (of_rewards, of_values) = (returns.of_rewards(horizon), returns.of_values(horizon));
                 let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 3, horizon, 2], 4));
                 let noise = normal::<3>([2, 3, 2], 5) * 0.1;
                 let tail = Tail { noise: noise.clone(), picks: PICKS.to_vec() };
-                let score = w.score(z0.clone(), a.clone(), tail, None, 0.9);
+                let score = w.score(z0.clone(), a.clone(), tail, None, returns);
                 let (mut z, mut expected) = (repeat_rows(z0, 3), Tensor::<1>::zeros([6], &a.device()));
                 let (mut state, mut going_on) = (w.dynamics.begin(z.clone()), expected.ones_like());
                 for t in 0..horizon {
                     let at = a.clone().narrow(2, t, 1).reshape([6, 2]);
                     let r = w.reward(Tensor::cat(vec![z.clone(), at.clone()], 1));
-                    expected = expected + r * going_on.clone() * 0.9f64.powi(t as i32);
+                    expected = expected + r * going_on.clone() * of_rewards[t];
                     (z, state) = w.dynamics.advance(state, at);
                     if let Some(logit) = w.continuation(z.clone()) {
                         going_on = going_on * logit.greater_equal_elem(0.0).float();
                     }
+                    let za = Tensor::cat(vec![z.clone(), w.act(z.clone(), noise.clone().reshape([6, 2]))], 1);
+                    let value = |e: usize| w.value(za.clone().narrow(0, 3 * e, 3), PICKS[e]);
+                    let values = Tensor::cat(vec![value(0), value(1)], 0) * going_on.clone();
+                    expected = expected + values * of_values[t];
                 }
-                let za = Tensor::cat(vec![z.clone(), w.act(z, noise.reshape([6, 2]))], 1);
-                let value = |e: usize| w.value(za.clone().narrow(0, 3 * e, 3), PICKS[e]);
-                let tail = Tensor::cat(vec![value(0), value(1)], 0) * going_on.clone();
-                expected = expected + tail * 0.9f64.powi(horizon as i32);
                 assert!(max_difference(score.reshape([6]), expected) < 1e-5, "{config:?}");
                 ended.extend(values(going_on).into_iter().map(|x| x == 0.0));
             }
@@ -245,9 +252,10 @@ mod tests {
             let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 37, 5, 2], 4));
             let tail = Tail { noise: normal::<3>([2, 37, 2], 5) * 0.1, picks: PICKS.to_vec() };
             let gates = w.dynamics.gates(conditioning, z0.clone(), normal::<3>([2, 5, 2], 6));
+            let returns = Returns { discount: 0.9, lambda: 0.6 };
             let score = |steps| {
                 let gates = gates.clone();
-                w.score_in_blocks(z0.clone(), a.clone(), tail.clone(), gates, 0.9, steps)
+                w.score_in_blocks(z0.clone(), a.clone(), tail.clone(), gates, returns, steps)
             };
             let whole = score(usize::MAX);
             for steps in [1, 5, 12, 64, 185] {
@@ -268,7 +276,7 @@ mod tests {
         w.break_critic(0);
         w.break_critic(1);
         let tail = Tail { noise: normal::<3>([1, 50, 2], 5), picks: vec![PICKS[0]] };
-        let score = w.score(z0, normal::<4>([1, 50, 3, 2], 4), tail, None, 0.9);
+        let score = w.score(z0, normal::<4>([1, 50, 3, 2], 4), tail, None, Returns::to_the_end(0.9));
         assert!(values(score).into_iter().all(f32::is_nan));
     }
 }

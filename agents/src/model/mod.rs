@@ -8,6 +8,7 @@ mod init;
 mod latent;
 mod mlp;
 mod policy;
+mod returns;
 mod size;
 mod world;
 
@@ -21,6 +22,7 @@ pub(crate) use mlp::Last;
 pub use mlp::{Critic, Hidden, Mlp};
 pub(crate) use mlp::{dense, dense_steps};
 pub use policy::Drawn;
+pub use returns::Returns;
 pub use size::Parameters;
 pub(crate) use world::ACTION_BOUND;
 pub use world::World;
