@@ -71,7 +71,7 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
     for env in &comparison.environments {
         let _ = write!(page, " {} late |", env.name);
     }
-    let _ = write!(page, " seeds | CPU s |");
+    let _ = write!(page, " runs | CPU s |");
     MODEL.iter().for_each(|(_, title)| page.push_str(&format!(" {title} |")));
     *page += " settings | idea | taught |\n|---|---:|";
     *page += &"---:|".repeat(comparison.environments.len() + 2 + MODEL.len());
@@ -89,10 +89,9 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
             let late = late_returns(tried, &env.name, variant);
             let _ = write!(page, " {} |", number(mean(&late)));
         }
-        let seeds = begun.len() as f64 / comparison.environments.len() as f64;
         let seconds: Vec<f64> =
             begun.iter().filter_map(|run| Some(run.evaluations.last()?.cpu_seconds)).collect();
-        let _ = write!(page, " {seeds} | {:.0} |", mean(&seconds));
+        let _ = write!(page, " {} | {} |", begun.len(), number(mean(&seconds)));
         let rows: Vec<_> = begun.iter().map(|run| model_row(&run.cell.folder)).collect();
         for column in 0..MODEL.len() {
             let known: Vec<f64> = rows.iter().map(|row| row[column]).filter(|x| x.is_finite()).collect();
