@@ -147,6 +147,16 @@ fn tensor(x: &[f32]) -> burn::Tensor<2> {
     burn::Tensor::<1>::from_floats(x, &crate::device::cpu()).unsqueeze()
 }
 
+/// The policy was once trained behind a termination, where no critic is.
+#[test]
+fn the_policy_has_to_act_in_all_real_latents_but_those_behind_an_end() {
+    let rows = |values: [[f32; 3]; 3]| burn::Tensor::<2>::from_floats(values, &crate::device::cpu());
+    let mask = rows([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]);
+    let terminated = rows([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]);
+    let found = crate::test_support::values(super::update::to_act_in(mask, terminated));
+    assert_eq!(found, [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0]);
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     for config in tiny_of_both(DynamicsKind::Koopman) {

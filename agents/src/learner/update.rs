@@ -2,7 +2,7 @@
 
 use super::Adam;
 use super::data::Data;
-use super::losses::continuation_loss;
+use super::losses::{SequenceLosses, continuation_loss};
 use super::slow::Slow;
 use crate::config::{AgentConfig, LearnerConfig};
 use crate::inference::Snapshot;
@@ -159,7 +159,7 @@ impl Learner {
     }
 
     /// Counts an update, and lets the slow target follow where it is due.
-    pub(super) fn follow(&mut self) {
+    fn follow(&mut self) {
         self.updates += 1;
         if self.updates.is_multiple_of(self.config.target_every) {
             self.slow.follow(self.online.world(), self.config.target_rate);
@@ -181,6 +181,45 @@ impl Learner {
             }
             None => Tensor::zeros([b], &latents.device()),
         }
+    }
+
+    /// Mean over the batch of the weighted losses, by `importance [B]`.
+    pub(super) fn weigh(
+        &self,
+        l: &SequenceLosses,
+        continuation: &Tensor<1>,
+        importance: Tensor<1>,
+    ) -> Tensor<1> {
+        let c = &self.config;
+        let per_sequence = l.consistency.clone() * c.consistency_coef
+            + l.reward.clone() * c.reward_coef
+            + l.value.clone() * c.value_coef
+            + continuation.clone() * c.continuation_coef;
+        (per_sequence * Tensor::from_inner(importance)).mean()
+    }
+
+    /// A step of model and critics down `loss`; returns the norm of its gradient.
+    pub(super) fn step_model(&mut self, loss: Tensor<1>) -> Tensor<1> {
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.world);
+        let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
+        self.world = world;
+        norm
+    }
+
+    /// After all steps: the new networks act, the slow ones follow, and the numbers are read. `scalars`: total loss, policy
+    /// loss, norm of the gradient.
+    pub(super) fn finish(
+        &mut self,
+        l: SequenceLosses,
+        continuation: Tensor<1>,
+        scalars: [Tensor<1>; 3],
+    ) -> Update {
+        self.online = Snapshot::new(self.world.valid());
+        self.follow();
+        let mean = |x: Tensor<1>| x.inner().mean();
+        let [total, policy, norm] = scalars;
+        let scalars = [total, mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];
+        read_back(l.priority.inner(), scalars, mean(continuation))
     }
 
     /// A step of the policy alone down `loss`, which is returned.
@@ -222,7 +261,7 @@ pub(super) fn to_act_in(mask: Tensor<2>, terminated: Tensor<2>) -> Tensor<2> {
 }
 
 /// Priorities and losses, the latter in the order of [`Losses`]'s fields, in one read from the device.
-pub(super) fn read_back(priorities: Tensor<1>, losses: [Tensor<1>; 6], continuation: Tensor<1>) -> Update {
+fn read_back(priorities: Tensor<1>, losses: [Tensor<1>; 6], continuation: Tensor<1>) -> Update {
     let scalars = Tensor::cat(losses.into_iter().chain([continuation]).collect(), 0);
     let read = Transaction::default().register(priorities).register(scalars).execute();
     let mut vectors = read.into_iter().map(|data| data.try_to_vec::<f32>().expect("losses are f32"));

@@ -2,12 +2,9 @@
 
 use super::data::Data;
 use super::losses::{Prediction, Target, sequence_losses, step_weights, td_target};
-use super::update::{Learner, Rollout, Update, read_back, to_act_in};
-use crate::inference::Snapshot;
+use super::update::{Learner, Rollout, Update, to_act_in};
 use crate::model::Pick;
 use crate::rng::Stream;
-use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 impl Learner {
@@ -24,24 +21,11 @@ impl Learner {
         self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = step_weights(mask.clone(), self.config.rho);
         let l = sequence_losses(prediction, target, Tensor::from_inner(weights));
-        let c = &self.config;
-        let per_sequence = l.consistency.clone() * c.consistency_coef
-            + l.reward.clone() * c.reward_coef
-            + l.value.clone() * c.value_coef
-            + continuation.clone() * c.continuation_coef;
-        let total = (per_sequence * Tensor::from_inner(importance)).mean() + penalty;
+        let total = self.weigh(&l, &continuation, importance) + penalty;
         // the loss is a sum over H steps: its gradient is scaled by 1/H
-        let gradients = (total.clone() / h as f64).backward();
-        let gradients = GradientsParams::from_grads(gradients, &self.world);
-        let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
-        self.world = world;
-
+        let norm = self.step_model(total.clone() / h as f64);
         let policy = self.update_policy_v1(latents.inner(), to_act_in(mask, terminated), noise);
-        self.online = Snapshot::new(self.world.valid());
-        self.follow();
-        let mean = |x: Tensor<1>| x.inner().mean();
-        let scalars = [total.inner(), mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];
-        read_back(l.priority.inner(), scalars, mean(continuation) / h as f64)
+        self.finish(l, continuation / h as f64, [total.inner(), policy, norm])
     }
 
     /// Everything the model is asked to predict, without gradients.

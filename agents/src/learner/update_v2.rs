@@ -4,12 +4,9 @@ use super::data::Data;
 use super::losses::{Target, step_weights, td_target};
 use super::losses_v2::{Prediction, sequence_losses, spread};
 use super::slow::Slow;
-use super::update::{Learner, Rollout, Update, read_back, to_act_in};
-use crate::inference::Snapshot;
+use super::update::{Learner, Rollout, Update, to_act_in};
 use crate::model::{Bins, Codec, Pick, Reduce};
 use crate::rng::Stream;
-use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 impl Learner {
@@ -26,22 +23,10 @@ impl Learner {
         self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = Tensor::from_inner(step_weights(mask.clone(), self.config.rho));
         let l = sequence_losses(prediction, target, weights, self.bins());
-        let c = &self.config;
-        let per_sequence = l.consistency.clone() * c.consistency_coef
-            + l.reward.clone() * c.reward_coef
-            + l.value.clone() * c.value_coef
-            + continuation.clone() * c.continuation_coef;
-        let total = (per_sequence * Tensor::from_inner(importance)).mean() + penalty;
-        let gradients = GradientsParams::from_grads(total.clone().backward(), &self.world);
-        let (world, norm) = self.model_adam.step(self.world.clone(), gradients);
-        self.world = world;
-
+        let total = self.weigh(&l, &continuation, importance) + penalty;
+        let norm = self.step_model(total.clone());
         let policy = self.update_policy_v2(latents.inner(), to_act_in(mask, terminated), noise);
-        self.online = Snapshot::new(self.world.valid());
-        self.follow();
-        let mean = |x: Tensor<1>| x.inner().mean();
-        let scalars = [total.inner(), mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];
-        read_back(l.priority.inner(), scalars, mean(continuation))
+        self.finish(l, continuation, [total.inner(), policy, norm])
     }
 
     /// Everything the model is asked to predict, without gradients: the online encoder's latents, and values by two of the
