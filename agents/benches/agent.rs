@@ -119,6 +119,7 @@ fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig
             policy_fraction: 0.05,
             num_elites: 64.min(size.samples / 2),
             rescored: 0,
+            prior_weight: 0.0,
             depth_lambda: 1.0,
             iterations: 6,
             extra_iterations: 0,

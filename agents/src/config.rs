@@ -278,6 +278,7 @@ pub(crate) mod tests {
                 policy_fraction: 0.05,
                 num_elites: 8,
                 rescored: 0,
+                prior_weight: 0.0,
                 depth_lambda: 1.0,
                 iterations: 4,
                 extra_iterations: 0,

@@ -255,6 +255,18 @@ impl RunConfig {
             &format!("must be 0, or leave planner.num_elites = {} to choose", planner.num_elites),
         )?;
         require(
+            planner.prior_weight >= 0.0 && planner.prior_weight.is_finite(),
+            "planner.prior_weight",
+            planner.prior_weight,
+            "must be a number of at least 0",
+        )?;
+        require(
+            planner.prior_weight == 0.0 || (planner.kind.refits() && budget.proposed > 0),
+            "planner.prior_weight",
+            planner.prior_weight,
+            "needs the policy's sequences (planner.policy_fraction) and a planner that refits: mppi, mppi2, cem or icem",
+        )?;
+        require(
             planner.depth_lambda > 0.0 && planner.depth_lambda <= 1.0,
             "planner.depth_lambda",
             planner.depth_lambda,
@@ -405,6 +417,7 @@ pub(crate) mod tests {
             ("planner.num_elites=500", "candidates"),
             ("planner.rescored=3", "to choose"),
             ("planner.depth_lambda=0", "above 0"),
+            ("planner.prior_weight=-1", "at least 0"),
             ("learner.horizon_ramp={start=0,updates=9}", "at least 1"),
             ("learner.horizon_ramp={start=9,updates=9}", "must not exceed"),
             ("learner.discount=1.5", "between 0 and 1"),

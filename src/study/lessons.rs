@@ -57,13 +57,31 @@ fn model_row(run: &Path) -> [f64; MODEL.len()] {
     read().unwrap_or([f64::NAN; MODEL.len()])
 }
 
+/// Share of the training episodes in the second half of a run that returned less than half of their median: lost, not just
+/// worse. `None` without episodes.
+fn lost(run: &Path) -> Option<f64> {
+    let mut reader = csv::Reader::from_path(run.join("train.csv")).ok()?;
+    let header = reader.headers().ok()?.clone();
+    let [step, returned] = ["env_step", "return"].map(|column| header.iter().position(|name| name == column));
+    let number = |row: &csv::StringRecord, column| row.get(column?)?.parse::<f64>().ok();
+    let rows = reader.records().filter_map(Result::ok);
+    let episodes: Vec<[f64; 2]> =
+        rows.filter_map(|row| Some([number(&row, step)?, number(&row, returned)?])).collect();
+    let half = episodes.last()?[0] / 2.0;
+    let mut late: Vec<f64> = episodes.iter().filter(|[step, _]| *step > half).map(|[_, x]| *x).collect();
+    late.sort_by(f64::total_cmp);
+    let threshold = late[late.len() / 2] / 2.0;
+    Some(late.iter().filter(|x| **x < threshold).count() as f64 / late.len() as f64)
+}
+
 /// Appends the table, the best variant first, those that have not run last.
 pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: &StudyPlan) {
     let _ = write!(
         page,
         "\n## Variants\n\n{}\n\n*late* is the mean return of a run's evaluations in the second half of its training, here the mean over \
-         seeds; *ratio* is the mean over tasks of its ratio to that of `{}`. CPU s: of one training, mean over all runs. Then, at the \
-         end of training and over all runs, what the model can do: error e₅ of the latent five decisions ahead and that of \"nothing \
+         seeds; *ratio* is the mean over tasks of its ratio to that of `{}`. *lost* is the share of that half's training episodes that \
+         returned less than half of their median. CPU s: of one training, mean over all runs. Then, at the end of \
+         training and over all runs, what the model can do: error e₅ of the latent five decisions ahead and that of \"nothing \
          changes\", p₅, both over the variance; R² of the reward predicted five and ten decisions ahead; effective rank of the latent; \
          linear share of the prediction (see `td-koopman diagnose --help`).\n\n| variant | ratio |",
         plan.about, plan.baseline
@@ -71,10 +89,10 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
     for env in &comparison.environments {
         let _ = write!(page, " {} late |", env.name);
     }
-    let _ = write!(page, " runs | CPU s |");
+    let _ = write!(page, " lost | runs | CPU s |");
     MODEL.iter().for_each(|(_, title)| page.push_str(&format!(" {title} |")));
     *page += " settings | idea | taught |\n|---|---:|";
-    *page += &"---:|".repeat(comparison.environments.len() + 2 + MODEL.len());
+    *page += &"---:|".repeat(comparison.environments.len() + 3 + MODEL.len());
     *page += "---|---|---|\n";
     let mut order: Vec<usize> = (0..comparison.variants.len()).collect();
     let ratios: Vec<Option<f64>> =
@@ -89,9 +107,11 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
             let late = late_returns(tried, &env.name, variant);
             let _ = write!(page, " {} |", number(mean(&late)));
         }
+        let lost: Vec<f64> = begun.iter().filter_map(|run| lost(&run.cell.folder)).collect();
+        let percent = if lost.is_empty() { "–".into() } else { format!("{:.0} %", 100.0 * mean(&lost)) };
         let seconds: Vec<f64> =
             begun.iter().filter_map(|run| Some(run.evaluations.last()?.cpu_seconds)).collect();
-        let _ = write!(page, " {} | {} |", begun.len(), number(mean(&seconds)));
+        let _ = write!(page, " {percent} | {} | {} |", begun.len(), number(mean(&seconds)));
         let rows: Vec<_> = begun.iter().map(|run| model_row(&run.cell.folder)).collect();
         for column in 0..MODEL.len() {
             let known: Vec<f64> = rows.iter().map(|row| row[column]).filter(|x| x.is_finite()).collect();
@@ -117,6 +137,20 @@ mod tests {
         assert_eq!(late_return(&rows), Some(40.0));
         assert_eq!(late_return(&rows[..1]), Some(1.0));
         assert_eq!(late_return(&[]), None);
+    }
+
+    #[test]
+    fn lost_episodes_return_less_than_half_of_the_median() {
+        let run = tempfile::tempdir().unwrap();
+        assert_eq!(lost(run.path()), None);
+        let episodes = [(100, 1), (200, 9), (300, 8), (400, 10), (500, 4), (600, 5)];
+        let rows = episodes.map(|(step, returned)| format!("{step},0,{returned}\n")).concat();
+        std::fs::write(run.path().join("train.csv"), format!("env_step,decision,return\n{rows}")).unwrap();
+        // behind step 300: 10, 4, 5, whose median is 5
+        assert_eq!(lost(run.path()), Some(0.0));
+        let rows = rows.replace("0,4", "0,2");
+        std::fs::write(run.path().join("train.csv"), format!("env_step,decision,return\n{rows}")).unwrap();
+        assert_eq!(lost(run.path()), Some(1.0 / 3.0));
     }
 
     #[test]

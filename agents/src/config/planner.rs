@@ -24,6 +24,9 @@ pub struct PlannerConfig {
     pub momentum: f64,
     /// Standard deviation at the first iteration, and its upper bound.
     pub init_std: f64,
+    /// w: how much a first action must gain for leaving the policy's, in standard deviations of the first scores and by its squared
+    /// distance from it (`mppi`, `mppi2`, `cem`, `icem`); 0 = nothing.
+    pub prior_weight: f64,
     /// λ: how far a plan is trusted, see [`Returns`](crate::model::Returns).
     pub depth_lambda: f64,
     /// Candidates of an iteration that are scored again as the model was trained, where its gates are otherwise shared by all

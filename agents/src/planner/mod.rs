@@ -8,6 +8,7 @@ mod icem;
 mod mppi;
 mod noise;
 mod plan;
+mod prior;
 mod refit;
 mod rescore;
 mod shooting;

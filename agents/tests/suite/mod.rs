@@ -204,6 +204,7 @@ fn config(dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
             policy_fraction: 0.1,
             num_elites: 8,
             rescored: 0,
+            prior_weight: 0.0,
             depth_lambda: 1.0,
             iterations: 3,
             extra_iterations: 0,
