@@ -228,7 +228,7 @@ pub struct BenchArgs {
     #[arg(long, default_value = "cheetah-run")]
     pub env: String,
     /// Recipes and sizes, comma-separated
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "small")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "light")]
     pub preset: Vec<Preset>,
     /// Dynamics, comma-separated: koopman, mlp, gru, transformer, dssm
     #[arg(long, value_delimiter = ',', default_value = "koopman,mlp")]
@@ -330,7 +330,7 @@ pub struct PlotArgs {
 impl TrainArgs {
     /// The configuration: defaults ← preset ← files ← --set ← flags.
     pub fn resolve(&self) -> Result<RunConfig> {
-        let mut layers = self.preset.unwrap_or(Preset::Small).layers();
+        let mut layers = self.preset.unwrap_or_default().layers();
         for file in &self.config {
             layers.push(Layer::file(file)?);
         }

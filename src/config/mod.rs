@@ -346,10 +346,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_light_preset_is_the_small_one_but_for_the_width_of_its_heads() {
+    fn the_light_preset_is_the_small_one_but_for_the_width_of_its_heads_and_the_share_of_the_policy() {
         let [small, mut light] = [Preset::Small, Preset::Light].map(|p| resolve(&p.layers()).unwrap());
         assert_eq!((small.model.hidden_dim, light.model.hidden_dim), (256, 64));
+        assert_eq!((small.planner.policy_fraction, light.planner.policy_fraction), (0.05, 0.5));
         light.model.hidden_dim = 256;
+        light.planner.policy_fraction = 0.05;
         assert_eq!(small, light);
     }
 

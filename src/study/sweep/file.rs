@@ -91,7 +91,7 @@ impl SweepFile {
                 unwanted("run", raw.run.is_some(), "train")?;
                 unwanted("episodes", raw.episodes.is_some(), "train")?;
                 unwanted("seed", raw.seed.is_some(), "train")?;
-                Subject::Train { preset: raw.preset.unwrap_or(Preset::Small) }
+                Subject::Train { preset: raw.preset.unwrap_or_default() }
             }
         };
         let cells = match (raw.grid, raw.cells) {
