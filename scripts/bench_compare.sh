@@ -15,13 +15,13 @@ case $what in
         ours=(--preset small,light --horizons 5,20)
         peer=(scripts/bench_torch.py --preset small --horizons 5,20) ;;
     light)
-        ours=(--preset light --horizons 5,20)
+        ours=(--preset light --horizons 5,20 --set planner.policy_fraction=0.05) # as the peer
         peer=(scripts/bench_torch.py --preset light --horizons 5,20) ;;
     paper)
         ours=(--preset paper --horizons 5,20 --repeats 5)
         peer=(scripts/bench_torch.py --preset paper --horizons 5,20 --repeats 5) ;;
     training)
-        ours=(--training-lengths 10,20,50,100 --repeats 5)
+        ours=(--preset small --training-lengths 10,20,50,100 --repeats 5)
         peer=(scripts/bench_torch_training.py --lengths 10,20,50,100 --repeats 5) ;;
     *)
         echo "unknown comparison '$what': use small, light, paper or training" >&2
