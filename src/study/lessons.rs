@@ -58,7 +58,7 @@ fn model_row(run: &Path) -> [f64; MODEL.len()] {
 }
 
 /// Share of the training episodes in the second half of a run that returned less than half of their median: lost, not just
-/// worse. `None` without episodes.
+/// worse. `None` without episodes, and where half of the median is no less than it: returns that are not positive.
 fn lost(run: &Path) -> Option<f64> {
     let mut reader = csv::Reader::from_path(run.join("train.csv")).ok()?;
     let header = reader.headers().ok()?.clone();
@@ -70,7 +70,8 @@ fn lost(run: &Path) -> Option<f64> {
     let half = episodes.last()?[0] / 2.0;
     let mut late: Vec<f64> = episodes.iter().filter(|[step, _]| *step > half).map(|[_, x]| *x).collect();
     late.sort_by(f64::total_cmp);
-    let threshold = late[late.len() / 2] / 2.0;
+    let median = *late.get(late.len() / 2)?;
+    let threshold = (median > 0.0).then_some(median / 2.0)?;
     Some(late.iter().filter(|x| **x < threshold).count() as f64 / late.len() as f64)
 }
 
@@ -151,6 +152,8 @@ mod tests {
         let rows = rows.replace("0,4", "0,2");
         std::fs::write(run.path().join("train.csv"), format!("env_step,decision,return\n{rows}")).unwrap();
         assert_eq!(lost(run.path()), Some(1.0 / 3.0));
+        std::fs::write(run.path().join("train.csv"), "env_step,return\n100,-900\n200,-200\n").unwrap();
+        assert_eq!(lost(run.path()), None);
     }
 
     #[test]

@@ -213,7 +213,7 @@ mod tests {
             (cell.config.env.name.as_str(), cell.config.threads, cell.config.learner.rho),
             ("pendulum", 1, 1.0)
         );
-        assert_eq!(cell.identity, "train preset=small: env=\"pendulum\" learner.rho=1.0 seed=1");
+        assert_eq!(cell.identity, "train preset=light: env=\"pendulum\" learner.rho=1.0 seed=1");
         let command = &sweep.commands()[3];
         assert!(
             command.contains(" sweep ") && command.ends_with("my.toml --cell 4 --out results/my"),
