@@ -126,7 +126,7 @@ pub struct EnvsArgs {
 #[command(after_help = "\
 Examples:
   td-koopman eval runs/cheetah-run-koopman-seed1                         ten seeded episodes
-  td-koopman eval runs/cheetah-run-koopman-seed1 --episodes 1 --video run.gif
+  td-koopman eval runs/cheetah-run-koopman-seed1 --episodes 1 --video run.mp4
   td-koopman eval runs/quadruped-walk-koopman-seed1 --video q.gif --video-camera x --video-size 480x360
   td-koopman eval runs/halfcheetah-koopman-seed1 --trace t.csv           for scripts/replay_trace.py")]
 pub struct EvalArgs {
@@ -181,8 +181,8 @@ pub struct DiagnoseArgs {
 /// Flags of recording.
 #[derive(Args, Debug)]
 pub struct VideoArgs {
-    /// Record an episode as an animated GIF, in the task's own time
-    #[arg(long, value_name = "FILE.gif")]
+    /// Record an episode, as .mp4 or as animated .gif, in the task's own time
+    #[arg(long, value_name = "FILE")]
     pub video: Option<PathBuf>,
     /// Size of the picture, without the caption
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", requires = "video")]

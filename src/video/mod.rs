@@ -1,18 +1,20 @@
-//! An evaluation episode as an animated GIF, in the task's own time.
+//! An evaluation episode as an animated GIF or an MP4, in the task's own time.
 
 mod caption;
+mod film;
 mod frame;
+#[cfg(feature = "mp4")]
+mod mp4;
 
 use crate::config::ConfigError;
 use crate::evaluate::{Moment, Watcher};
 use crate::task::Task;
 use anyhow::{Context, Result};
+use film::{Film, Format};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use td_koopman_envs::{Error, Frame, Painter, View};
+use td_koopman_envs::{Error, Painter, View};
 
 /// Frames closer together than this are left out: 25 a second.
 const SHORTEST_FRAME: f64 = 0.04;
@@ -68,12 +70,11 @@ pub struct Video {
     path: PathBuf,
     options: Options,
     painter: Painter,
-    encoder: gif::Encoder<BufWriter<File>>,
+    film: Film,
     /// Seconds of the task in a frame.
     frame_seconds: f64,
     every: usize,
     frames: usize,
-    last: Option<Frame>,
     bar: ProgressBar,
     /// What went wrong on the way; the evaluation goes on without pictures.
     failed: Option<anyhow::Error>,
@@ -87,17 +88,9 @@ impl Video {
     ///
     /// The file cannot be written, or the options do not fit the task.
     pub fn open(path: &Path, options: Options, task: &mut Task) -> Result<Option<Self>> {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        if !extension.eq_ignore_ascii_case("gif") {
-            let instead = path.with_extension("gif");
-            return Err(ConfigError(format!(
-                "cannot write the video {}: only GIF is written; name it {}",
-                path.display(),
-                instead.display()
-            ))
-            .into());
-        }
         let Size { width, height } = options.size;
+        let sides = [width, height + caption::HEIGHT];
+        let format = Format::of(path, sides)?;
         let mut painter = Painter::new(View { width, height, camera: options.camera.clone() });
         task.reset(0);
         match task.render(&mut painter) {
@@ -110,10 +103,7 @@ impl Video {
             }
             Err(error) => return Err(ConfigError(format!("cannot record a video: {error}")).into()),
         }
-        let file = File::create(path).with_context(|| cannot_write(path))?;
-        let (columns, rows) = (width as u16, (height + caption::HEIGHT) as u16);
-        let mut encoder = gif::Encoder::new(BufWriter::new(file), columns, rows, &[])?;
-        encoder.set_repeat(gif::Repeat::Infinite)?;
+        let film = Film::create(format, path, sides).with_context(|| cannot_write(path))?;
         let spec = task.spec();
         let decision = spec.timestep.map_or(NO_CLOCK, |seconds| seconds * spec.action_repeat as f64);
         let every = options.every.unwrap_or_else(|| decisions_per_frame(decision));
@@ -122,11 +112,10 @@ impl Video {
             bar: bar(spec.decisions() as u64),
             options,
             painter,
-            encoder,
+            film,
             frame_seconds: decision * every as f64,
             every,
             frames: 0,
-            last: None,
             failed: None,
         }))
     }
@@ -139,10 +128,8 @@ impl Video {
         let step = (moment.decision as usize * spec.action_repeat).min(spec.max_episode_steps);
         let right = format!("step {step:>4}  return {:>8.1}", moment.total);
         let picture = caption::add(picture, &spec.name, &right);
-        let mut frame = frame::encode(self.last.as_ref(), &picture);
-        self.last = Some(picture);
-        frame.delay = if end { LAST_FRAME } else { self.delay() };
-        self.encoder.write_frame(&frame).with_context(|| cannot_write(&self.path))?;
+        let hundredths = if end { LAST_FRAME } else { self.delay() };
+        self.film.add(picture, hundredths).with_context(|| cannot_write(&self.path))?;
         self.frames += 1;
         Ok(())
     }
@@ -173,8 +160,7 @@ impl Video {
             return Err(error);
         }
         let seconds = self.time(self.frames);
-        let writer = self.encoder.into_inner().with_context(|| cannot_write(&self.path))?;
-        writer.into_inner().map_err(|e| e.into_error()).with_context(|| cannot_write(&self.path))?;
+        self.film.finish().with_context(|| cannot_write(&self.path))?;
         Ok(format!("video: {}, {} frames, {:.1} s", self.path.display(), self.frames, seconds))
     }
 }
@@ -235,7 +221,7 @@ mod tests {
         assert!(video.finish().unwrap().contains("p.gif, "));
         let mut options = gif::DecodeOptions::new();
         options.set_color_output(gif::ColorOutput::RGBA);
-        let mut decoder = options.read_info(File::open(path).unwrap()).unwrap();
+        let mut decoder = options.read_info(std::fs::File::open(path).unwrap()).unwrap();
         assert_eq!((decoder.width(), decoder.height()), (64, 48 + caption::HEIGHT as u16));
         std::iter::from_fn(|| decoder.read_next_frame().unwrap().cloned()).collect()
     }
@@ -272,8 +258,14 @@ mod tests {
     #[test]
     fn what_cannot_be_recorded_is_said() {
         let mut pendulum = Task::open(&"pendulum".into(), 0).unwrap();
-        let error = Video::open(Path::new("p.mp4"), small(), &mut pendulum).err().unwrap().to_string();
-        assert_eq!(error, "cannot write the video p.mp4: only GIF is written; name it p.gif");
+        let error = Video::open(Path::new("p.avi"), small(), &mut pendulum).err().unwrap().to_string();
+        assert_eq!(error, "cannot write the video p.avi: its name has to end in .gif or .mp4");
+        let odd = Options { size: Size { width: 65, height: 48 }, ..small() };
+        let error = Video::open(Path::new("p.mp4"), odd, &mut pendulum).err().unwrap().to_string();
+        assert!(
+            error.contains(if cfg!(feature = "mp4") { "even numbers" } else { "--features mp4" }),
+            "{error}"
+        );
         let error = Video::open(Path::new("absent/p.gif"), small(), &mut pendulum).err().unwrap();
         assert!(error.to_string().contains("cannot write the video absent/p.gif"), "{error}");
         let mut linear = Task::open(&"linear".into(), 0).unwrap();
