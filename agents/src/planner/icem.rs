@@ -1,6 +1,6 @@
 //! The improved cross-entropy method (Pinneri et al. 2020, arXiv 2008.06389, algorithm 1).
 
-use super::prior::Prior;
+use super::contest::Contest;
 use super::refit::{Elites, Scored, Weighting};
 use super::{Candidates, Noise, Outcome, Warm, execute, first, sample};
 use crate::config::PlannerConfig;
@@ -22,13 +22,7 @@ pub(super) fn plan(
     let (kept, max_std, momentum) = (config.kept_elites(), config.init_std.max(min_std), config.momentum);
     let mut mean = warm.mean.clone();
     let mut std = Tensor::full(mean.dims(), max_std, &mean.device());
-    let mut proposals =
-        proposals.map(|actions| Scored { scores: score(Candidates::Proposed(actions.clone())), actions });
-    let mut bad_scores = match &proposals {
-        Some(proposals) => proposals.bad(),
-        None => Tensor::zeros([mean.dims()[0]], &mean.device()),
-    };
-    let mut prior = None;
+    let mut contest = Contest::new(config.prior_weight, proposals, &score);
     let mut last: Option<(Elites, usize)> = None;
     for iteration in 0..config.iterations {
         let samples = sample(&mean, &std, noise.samples(iteration));
@@ -42,15 +36,8 @@ pub(super) fn plan(
         let actions = Tensor::cat(parts, 1);
         let planned = actions.dims()[1];
         let scores = score(Candidates::Planned { actions: actions.clone(), mean: mean.clone(), iteration });
-        let candidates = Scored { actions, scores };
-        bad_scores = bad_scores + candidates.bad();
-        if iteration == 0 {
-            prior = Prior::new(config.prior_weight, proposals.as_ref(), &candidates);
-            proposals = proposals.map(|proposals| Prior::weighed(prior.as_ref(), proposals));
-        }
-        let candidates = Prior::weighed(prior.as_ref(), candidates);
-        let candidates = candidates.followed_by(proposals.as_ref());
-        let elites = Elites::select(config.num_elites, Weighting::Equal, candidates);
+        let all = contest.enter(Scored { actions, scores });
+        let elites = Elites::select(config.num_elites, Weighting::Equal, all);
         let (next_mean, next_std) = elites.moments();
         mean = mean * momentum + next_mean * (1.0 - momentum);
         std = (std * momentum + next_std * (1.0 - momentum)).clamp(min_std, max_std);
@@ -62,7 +49,7 @@ pub(super) fn plan(
         kept: elites.top(kept),
         elite_score: elites.mean_score(),
         policy_elites: elites.share_from(planned),
-        bad_scores,
+        bad_scores: contest.bad_scores(),
         mean,
         std,
     }

@@ -3,6 +3,7 @@
 
 mod budget;
 mod colored;
+mod contest;
 mod grad;
 mod icem;
 mod mppi;

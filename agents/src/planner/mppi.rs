@@ -1,6 +1,6 @@
 //! Iterated sampling, scoring and refitting of a Gaussian: both MPPI forms of TD-MPC, and the cross-entropy method.
 
-use super::prior::Prior;
+use super::contest::Contest;
 use super::refit::{Elites, Scored, Weighting};
 use super::{Candidates, Noise, Outcome, execute, first, sample};
 use crate::config::{PlannerConfig, PlannerKind};
@@ -25,26 +25,14 @@ pub(super) fn plan(
     let max_std = config.init_std.max(min_std);
     let mut mean = warm;
     let mut std = Tensor::full(mean.dims(), max_std, &mean.device());
-    let mut proposals =
-        proposals.map(|actions| Scored { scores: score(Candidates::Proposed(actions.clone())), actions });
-    let mut bad_scores = match &proposals {
-        Some(proposals) => proposals.bad(),
-        None => Tensor::zeros([mean.dims()[0]], &mean.device()),
-    };
-    let mut prior = None;
+    let mut contest = Contest::new(config.prior_weight, proposals, &score);
     let mut last = None;
     for iteration in 0..config.iterations {
         let actions = sample(&mean, &std, noise.samples(iteration));
         let sampled = actions.dims()[1];
         let scores = score(Candidates::Planned { actions: actions.clone(), mean: mean.clone(), iteration });
-        let candidates = Scored { actions, scores };
-        bad_scores = bad_scores + candidates.bad();
-        if iteration == 0 {
-            prior = Prior::new(config.prior_weight, proposals.as_ref(), &candidates);
-            proposals = proposals.map(|proposals| Prior::weighed(prior.as_ref(), proposals));
-        }
-        let candidates = Prior::weighed(prior.as_ref(), candidates);
-        let elites = Elites::select(config.num_elites, weighting, candidates.followed_by(proposals.as_ref()));
+        let all = contest.enter(Scored { actions, scores });
+        let elites = Elites::select(config.num_elites, weighting, all);
         let (next_mean, next_std) = elites.moments();
         mean = match config.kind {
             PlannerKind::Mppi2 => next_mean,
@@ -63,7 +51,7 @@ pub(super) fn plan(
         kept: None,
         elite_score: elites.mean_score(),
         policy_elites: elites.share_from(sampled),
-        bad_scores,
+        bad_scores: contest.bad_scores(),
         mean,
         std,
     }

@@ -38,15 +38,8 @@ impl Prior {
         Some(Self { centre, price: spread(candidates) * weight })
     }
 
-    /// Scores less the price of leaving the policy; as they are without a prior.
-    pub fn weighed(prior: Option<&Self>, candidates: Scored) -> Scored {
-        match prior {
-            Some(prior) => prior.weigh(candidates),
-            None => candidates,
-        }
-    }
-
-    fn weigh(&self, candidates: Scored) -> Scored {
+    /// Scores less the price of leaving the policy.
+    pub fn weigh(&self, candidates: Scored) -> Scored {
         let [e, n, _, a] = candidates.actions.dims();
         let first = candidates.actions.clone().narrow(2, 0, 1).reshape([e, n, a]);
         let distance = (first - self.centre.clone()).square().sum_dim(2).squeeze_dim::<2>(2);
