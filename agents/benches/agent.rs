@@ -7,7 +7,6 @@ use std::hint::black_box;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::config::*;
 use td_koopman_agents::device;
-use td_koopman_agents::ops::Unroll;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
 use td_koopman_agents::rng::Stream;
@@ -29,109 +28,20 @@ const SIZES: [Size; 2] = [
 ];
 
 fn config(size: &Size, dynamics: DynamicsKind, form: ControlForm) -> AgentConfig {
-    let eigenvalues = EigenvalueConfig {
-        form: EigenvalueForm::Decay,
-        mu: Mu::Learned,
-        mu_init: -0.2,
-        mu_bounds: [-0.3, -0.1],
-        omega: Omega::Linear,
-        omega_training: Training::Learned,
-        dt: StepSize::LogUniform,
-        dt_range: [1e-4, 1e-2],
-        dt_training: Training::Learned,
-        ring: [0.4, 0.99],
-        ring_phase: 0.3,
-    };
-    AgentConfig {
-        model: ModelConfig {
-            recipe: Recipe::V1,
-            dynamics,
-            match_params: MatchParams::None,
-            latent_dim: 50,
-            encoder_hidden: vec![256],
-            hidden_dim: size.hidden,
-            continuation: Continuation::Off,
-            state_decoder: StateDecoder::None,
-            v2: ModelV2Config {
-                critics: 3,
-                critic_dropout: 0.01,
-                bins: 21,
-                bin_range: [-5.0, 5.0],
-                latent_norm: LatentNorm::Auto,
-                simnorm_group: 8,
-                init_std: 0.02,
-                log_std_range: [-10.0, 2.0],
-            },
-            koopman: KoopmanConfig {
-                unroll: Unroll::Auto,
-                eigenvalues: eigenvalues.clone(),
-                control: ControlConfig {
-                    form,
-                    conditioning: Conditioning::Along,
-                    plan_conditioning: PlanConditioning::Trained,
-                    action_hidden: vec![64],
-                    encoded_dim: 64,
-                    gate_hidden: 128,
-                    recondition_every: 1,
-                },
-                remainder: RemainderConfig::default(),
-            },
-            mlp: MlpConfig { hidden_dim: 0 },
-            gru: GruConfig { hidden_dim: 128, layers: 1 },
-            transformer: TransformerConfig {
-                width: 64,
-                layers: 2,
-                heads: 4,
-                feed_forward: 256,
-                max_horizon: 20,
-            },
-            dssm: DssmConfig { width: 64, modes: 32, layers: 2, eigenvalues },
-        },
-        learner: LearnerConfig {
-            batch_size: size.batch,
-            horizon: 5,
-            horizon_ramp: HorizonRamp { start: 1, updates: 0 },
-            discount_rule: DiscountRule::Fixed,
-            discount: 0.99,
-            episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
-            rho: 0.5,
-            consistency_coef: 2.0,
-            consistency: Consistency::Absolute,
-            auxiliary: AuxiliaryConfig::default(),
-            reward_coef: 0.5,
-            value_coef: 0.1,
-            continuation_coef: 1.0,
-            learning_rate: 1e-3,
-            encoder_rate_scale: 1.0,
-            policy_learning_rate: 1e-3,
-            adam_epsilon: 1e-8,
-            policy_adam_epsilon: 1e-8,
-            max_gradient_norm: 10.0,
-            target_rate: 0.01,
-            target_every: 2,
-            policy_std: 0.05,
-            v2: LearnerV2Config { entropy_coef: 1e-4, scale_rate: 0.01 },
-        },
-        replay: ReplayConfig { capacity: 5000, priority_exponent: 0.6, importance_exponent: 0.4 },
-        planner: PlannerConfig {
-            kind: PlannerKind::Mppi,
-            num_samples: size.samples,
-            policy_fraction: 0.05,
-            num_elites: 64.min(size.samples / 2),
-            rescored: 0,
-            prior_weight: 0.0,
-            depth_lambda: 1.0,
-            iterations: 6,
-            extra_iterations: 0,
-            temperature: 0.5,
-            momentum: 0.1,
-            init_std: 2.0,
-            horizon: LinearSchedule { start: 5.0, end: 5.0, decisions: 0 },
-            min_std: LinearSchedule { start: 0.05, end: 0.05, decisions: 0 },
-            icem: IcemConfig { noise_beta: 2.0, keep_fraction: 0.3, decay: 1.25 },
-            grad: GradConfig { candidates: 4, steps: 3, step_size: 0.1 },
-        },
-    }
+    let constant = |end| LinearSchedule { start: end, end, decisions: 0 };
+    let mut config = AgentConfig::tiny(dynamics);
+    let model = &mut config.model;
+    (model.latent_dim, model.encoder_hidden, model.hidden_dim) = (50, vec![256], size.hidden);
+    model.koopman.eigenvalues.dt_range = [1e-4, 1e-2];
+    let control = &mut model.koopman.control;
+    (control.form, control.action_hidden, control.encoded_dim, control.gate_hidden) =
+        (form, vec![64], 64, 128);
+    (config.learner.batch_size, config.learner.horizon, config.replay.capacity) = (size.batch, 5, 5000);
+    let planner = &mut config.planner;
+    (planner.num_samples, planner.num_elites, planner.iterations) =
+        (size.samples, 64.min(size.samples / 2), 6);
+    (planner.horizon, planner.min_std) = (constant(5.0), constant(0.05));
+    config
 }
 
 fn random_batch(config: &AgentConfig) -> Batch {

@@ -5,6 +5,7 @@ mod koopman;
 mod planner;
 mod recipe;
 mod sequence;
+mod tiny;
 
 pub use auxiliary::{AuxiliaryConfig, Consistency, StateDecoder};
 pub use koopman::{
@@ -156,7 +157,11 @@ pub struct ReplayConfig {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ops::Unroll;
+
+    /// A small agent for tests.
+    pub(crate) fn tiny(dynamics: DynamicsKind) -> AgentConfig {
+        AgentConfig::tiny(dynamics)
+    }
 
     /// A small agent of each recipe for tests.
     pub(crate) fn tiny_of_both(dynamics: DynamicsKind) -> [AgentConfig; 2] {
@@ -168,129 +173,6 @@ pub(crate) mod tests {
         (v2.replay.priority_exponent, v2.replay.importance_exponent) = (0.0, 0.0);
         v2.planner.kind = PlannerKind::Mppi2;
         [tiny(dynamics), v2]
-    }
-
-    /// A small agent for tests.
-    pub(crate) fn tiny(dynamics: DynamicsKind) -> AgentConfig {
-        AgentConfig {
-            model: ModelConfig {
-                recipe: Recipe::V1,
-                dynamics,
-                match_params: MatchParams::None,
-                latent_dim: 16,
-                encoder_hidden: vec![32],
-                hidden_dim: 32,
-                continuation: Continuation::Off,
-                state_decoder: StateDecoder::None,
-                v2: ModelV2Config {
-                    critics: 3,
-                    critic_dropout: 0.01,
-                    bins: 21,
-                    bin_range: [-5.0, 5.0],
-                    latent_norm: LatentNorm::Auto,
-                    simnorm_group: 8,
-                    init_std: 0.02,
-                    log_std_range: [-10.0, 2.0],
-                },
-                koopman: KoopmanConfig {
-                    unroll: Unroll::Auto,
-                    eigenvalues: EigenvalueConfig {
-                        form: EigenvalueForm::Decay,
-                        mu: Mu::Learned,
-                        mu_init: -0.2,
-                        mu_bounds: [-0.3, -0.1],
-                        omega: Omega::Linear,
-                        omega_training: Training::Learned,
-                        dt: StepSize::LogUniform,
-                        dt_range: [1e-3, 1e-1],
-                        dt_training: Training::Learned,
-                        ring: [0.4, 0.99],
-                        ring_phase: 0.3,
-                    },
-                    control: ControlConfig {
-                        form: ControlForm::Gated,
-                        conditioning: Conditioning::Along,
-                        plan_conditioning: PlanConditioning::Trained,
-                        action_hidden: vec![16],
-                        encoded_dim: 8,
-                        gate_hidden: 16,
-                        recondition_every: 1,
-                    },
-                    remainder: RemainderConfig::default(),
-                },
-                mlp: MlpConfig { hidden_dim: 0 },
-                gru: GruConfig { hidden_dim: 24, layers: 2 },
-                transformer: TransformerConfig {
-                    width: 16,
-                    layers: 2,
-                    heads: 2,
-                    feed_forward: 32,
-                    max_horizon: 20,
-                },
-                dssm: DssmConfig {
-                    width: 16,
-                    modes: 8,
-                    layers: 2,
-                    eigenvalues: EigenvalueConfig {
-                        form: EigenvalueForm::Zoh,
-                        mu: Mu::Bounded,
-                        mu_init: -0.5,
-                        mu_bounds: [-1.0, 0.0],
-                        omega: Omega::Linear,
-                        omega_training: Training::Learned,
-                        dt: StepSize::LogUniform,
-                        dt_range: [1e-2, 1.0],
-                        dt_training: Training::Learned,
-                        ring: [0.4, 0.99],
-                        ring_phase: 0.3,
-                    },
-                },
-            },
-            learner: LearnerConfig {
-                batch_size: 32,
-                horizon: 3,
-                horizon_ramp: HorizonRamp { start: 1, updates: 0 },
-                discount_rule: DiscountRule::Fixed,
-                discount: 0.99,
-                episode_discount: EpisodeDiscount { divisor: 5.0, range: [0.95, 0.995] },
-                rho: 0.5,
-                consistency_coef: 2.0,
-                consistency: Consistency::Absolute,
-                auxiliary: AuxiliaryConfig::default(),
-                reward_coef: 0.5,
-                value_coef: 0.1,
-                continuation_coef: 1.0,
-                learning_rate: 1e-3,
-                encoder_rate_scale: 1.0,
-                policy_learning_rate: 1e-3,
-                adam_epsilon: 1e-8,
-                policy_adam_epsilon: 1e-8,
-                max_gradient_norm: 10.0,
-                target_rate: 0.01,
-                target_every: 2,
-                policy_std: 0.05,
-                v2: LearnerV2Config { entropy_coef: 1e-4, scale_rate: 0.01 },
-            },
-            replay: ReplayConfig { capacity: 1000, priority_exponent: 0.6, importance_exponent: 0.4 },
-            planner: PlannerConfig {
-                kind: PlannerKind::Mppi,
-                num_samples: 64,
-                policy_fraction: 0.05,
-                num_elites: 8,
-                rescored: 0,
-                prior_weight: 0.0,
-                depth_lambda: 1.0,
-                iterations: 4,
-                extra_iterations: 0,
-                temperature: 0.5,
-                momentum: 0.1,
-                init_std: 2.0,
-                horizon: LinearSchedule { start: 1.0, end: 3.0, decisions: 100 },
-                min_std: LinearSchedule { start: 0.5, end: 0.05, decisions: 100 },
-                icem: IcemConfig { noise_beta: 2.0, keep_fraction: 0.3, decay: 1.25 },
-                grad: GradConfig { candidates: 2, steps: 2, step_size: 0.1 },
-            },
-        }
     }
 
     #[test]

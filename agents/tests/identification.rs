@@ -9,7 +9,6 @@ use std::f32::consts::FRAC_1_SQRT_2;
 use td_koopman_agents::config::*;
 use td_koopman_agents::device::cpu;
 use td_koopman_agents::model::dynamics::Koopman;
-use td_koopman_agents::ops::Unroll;
 use td_koopman_agents::predictor::Predictor;
 use td_koopman_agents::rng::Stream;
 
@@ -29,63 +28,33 @@ struct Model {
 }
 
 fn config(form: EigenvalueForm) -> ModelConfig {
-    let eigenvalues = EigenvalueConfig {
+    let mut config = AgentConfig::tiny(DynamicsKind::Koopman).model;
+    (config.latent_dim, config.encoder_hidden) = (STATES, vec![]);
+    let koopman = &mut config.koopman;
+    koopman.eigenvalues = EigenvalueConfig {
         form,
-        mu: Mu::Learned,
         mu_init: -0.1,
         mu_bounds: [-1.0, 0.0],
-        omega: Omega::Linear,
-        omega_training: Training::Learned,
         dt: StepSize::Scalar,
         dt_range: [0.25, 0.25],
         dt_training: Training::Fixed,
-        ring: [0.4, 0.99],
         ring_phase: 3.0,
+        ..koopman.eigenvalues.clone()
     };
-    ModelConfig {
-        recipe: Recipe::V1,
-        dynamics: DynamicsKind::Koopman,
-        match_params: MatchParams::None,
-        latent_dim: STATES,
-        encoder_hidden: vec![],
-        hidden_dim: 1,
-        continuation: Continuation::Off,
-        state_decoder: StateDecoder::None,
-        v2: ModelV2Config {
-            critics: 3,
-            critic_dropout: 0.01,
-            bins: 21,
-            bin_range: [-5.0, 5.0],
-            latent_norm: LatentNorm::Auto,
-            simnorm_group: 8,
-            init_std: 0.02,
-            log_std_range: [-10.0, 2.0],
-        },
-        koopman: KoopmanConfig {
-            unroll: Unroll::Auto,
-            eigenvalues: eigenvalues.clone(),
-            control: ControlConfig {
-                form: ControlForm::Additive,
-                conditioning: Conditioning::Start,
-                plan_conditioning: PlanConditioning::Trained,
-                action_hidden: vec![],
-                encoded_dim: 4,
-                gate_hidden: 1,
-                recondition_every: 1,
-            },
-            remainder: RemainderConfig::default(),
-        },
-        mlp: MlpConfig { hidden_dim: 32 },
-        gru: GruConfig { hidden_dim: 32, layers: 1 },
-        transformer: TransformerConfig {
-            width: 32,
-            layers: 1,
-            heads: 2,
-            feed_forward: 32,
-            max_horizon: HORIZON,
-        },
-        dssm: DssmConfig { width: 32, modes: 16, layers: 1, eigenvalues },
-    }
+    koopman.control = ControlConfig {
+        form: ControlForm::Additive,
+        conditioning: Conditioning::Start,
+        action_hidden: vec![],
+        encoded_dim: 4,
+        ..koopman.control.clone()
+    };
+    config.mlp.hidden_dim = 32;
+    config.gru = GruConfig { hidden_dim: 32, layers: 1 };
+    config.transformer =
+        TransformerConfig { width: 32, layers: 1, heads: 2, feed_forward: 32, max_horizon: HORIZON };
+    config.dssm =
+        DssmConfig { width: 32, modes: 16, layers: 1, eigenvalues: config.koopman.eigenvalues.clone() };
+    config
 }
 
 /// x' = T R T⁻¹ x + B u with block rotations R and an orthogonal T that mixes all states.

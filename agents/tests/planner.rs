@@ -2,7 +2,9 @@
 
 use burn::prelude::*;
 use std::cell::RefCell;
-use td_koopman_agents::config::{GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind};
+use td_koopman_agents::config::{
+    AgentConfig, DynamicsKind, GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind,
+};
 use td_koopman_agents::device::cpu;
 use td_koopman_agents::planner::{Budget, Candidates, Mode, Noise, Outcome, Plan, Warm, plan};
 use td_koopman_agents::rng::{PolicyNoise, Stream};
@@ -14,18 +16,14 @@ fn config(kind: PlannerKind) -> PlannerConfig {
         num_samples: 256,
         policy_fraction: 0.0,
         num_elites: 24,
-        rescored: 0,
-        prior_weight: 0.0,
-        depth_lambda: 1.0,
         iterations: 15,
-        extra_iterations: 0,
         temperature: 1.0,
-        momentum: 0.1,
         init_std: 1.0,
         horizon: constant(3.0),
         min_std: constant(0.01),
         icem: IcemConfig { noise_beta: 0.5, keep_fraction: 0.3, decay: 1.1 },
         grad: GradConfig { candidates: 4, steps: 60, step_size: 0.1 },
+        ..AgentConfig::tiny(DynamicsKind::Mlp).planner
     }
 }
 
