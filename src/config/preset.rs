@@ -1,7 +1,9 @@
 //! Named sets of changes to the defaults, built in.
 
-use super::Layer;
+use super::{Layer, RunConfig};
 use serde::Deserialize;
+use td_koopman_agents::config::Recipe;
+use td_koopman_envs::Spec;
 
 const SMALL: &str = include_str!("../../configs/preset/small.toml");
 const LIGHT: &str = include_str!("../../configs/preset/light.toml");
@@ -75,5 +77,37 @@ impl Preset {
             Preset::Tdmpc2Gym => "tdmpc2-gym",
             Preset::Light2 => "light2",
         }
+    }
+
+    /// A better preset for `task` than the settings of `config`, if there is one.
+    pub fn advice(config: &RunConfig, task: &Spec) -> Option<String> {
+        // replaying by TD error is what the preset for these tasks leaves out first
+        let published = config.agent == Recipe::V1 && config.replay.priority_exponent > 0.0;
+        (task.terminates && published).then(|| {
+            let name = Preset::Terminating.name();
+            format!("{} can end early; `--preset {name}` is made for such tasks", task.name)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{RunConfig, resolve};
+    use super::*;
+
+    #[test]
+    fn tasks_that_end_early_are_told_of_their_preset() {
+        let advice = |preset: Preset, terminates| {
+            let config: RunConfig = resolve(&preset.layers()).unwrap();
+            let task = Spec { terminates, ..Spec::new("hopper", 1, &[(-1.0, 1.0)], 10) };
+            Preset::advice(&config, &task)
+        };
+        assert!(
+            advice(Preset::Light, true).unwrap().contains("hopper can end early; `--preset terminating`")
+        );
+        for preset in [Preset::Terminating, Preset::Light2] {
+            assert_eq!(advice(preset, true), None, "{preset:?}");
+        }
+        assert_eq!(advice(Preset::Light, false), None);
     }
 }

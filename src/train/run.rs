@@ -4,7 +4,7 @@ use super::film;
 use super::meters::Meters;
 use super::state::TrainState;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Cadence, RunConfig};
+use crate::config::{Cadence, Preset, RunConfig};
 use crate::diagnose;
 use crate::memory;
 use crate::provenance;
@@ -89,6 +89,9 @@ impl Run {
     }
 
     fn begin(&mut self) -> Result<()> {
+        if let Some(advice) = Preset::advice(&self.config, self.tasks[0].spec()) {
+            eprintln!("note: {advice}");
+        }
         self.recorder.0.push(Box::new(CsvRecorder::create(&self.folder)?));
         self.recorder.0.push(Box::new(TensorBoardRecorder::create(&self.folder)?));
         self.write_config()?;
