@@ -15,6 +15,7 @@ pub use koopman::{
 pub use planner::{GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind};
 pub use recipe::{
     Continuation, DiscountRule, EpisodeDiscount, LatentNorm, LearnerV2Config, ModelV2Config, Recipe,
+    ValueBounds,
 };
 pub use sequence::{DssmConfig, DynamicsKind, GruConfig, MatchParams, MlpConfig, TransformerConfig};
 
@@ -97,6 +98,9 @@ pub struct LearnerConfig {
     pub reward_coef: f64,
     /// Weight of the value loss.
     pub value_coef: f64,
+    /// Bounds of the values in TD targets.
+    #[serde(default)] // older runs did not have it
+    pub value_bounds: ValueBounds,
     /// Weight of the continuation loss, where the model predicts terminations.
     pub continuation_coef: f64,
     /// Adam's learning rate for model and critics.

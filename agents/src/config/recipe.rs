@@ -55,6 +55,29 @@ pub enum LatentNorm {
     Rms,
 }
 
+/// What keeps TD targets in bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueBounds {
+    /// Nothing: published.
+    #[default]
+    None,
+    /// The rewards of the replay: no value is above what the largest of them adds up to when it is earned for ever, none
+    /// below what the smallest adds up to.
+    Rewards,
+}
+
+impl LearnerConfig {
+    /// The least and the largest value there can be, where rewards lie between two numbers around 0.
+    pub fn value_range(&self, [low, high]: [f32; 2]) -> Option<[f64; 2]> {
+        let steps = 1.0 / (1.0 - self.discount);
+        match self.value_bounds {
+            ValueBounds::None => None,
+            ValueBounds::Rewards => Some([f64::from(low) * steps, f64::from(high) * steps]),
+        }
+    }
+}
+
 /// Whether the model predicts that an episode goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -17,6 +17,8 @@ pub(super) struct Data {
     pub mask: Tensor<2>,
     /// `[B]`
     pub importance: Tensor<1>,
+    /// Of the whole replay, around 0.
+    pub reward_range: [f32; 2],
 }
 
 impl Data {
@@ -33,6 +35,7 @@ impl Data {
             terminated: steps(&batch.terminated),
             mask: steps(&batch.mask),
             importance: upload(&batch.weights, [b], device),
+            reward_range: batch.reward_range,
         }
     }
 }

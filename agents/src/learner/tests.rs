@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::tests::tiny_of_both;
-use crate::config::{AgentConfig, Conditioning, Continuation, DynamicsKind, LatentNorm, Recipe};
+use crate::config::{AgentConfig, Conditioning, Continuation, DynamicsKind, LatentNorm, Recipe, ValueBounds};
 use crate::model::{Pick, Returns, Tail};
 use crate::replay::{Batch, Ending, Episode, Replay};
 use crate::rng::Stream;
@@ -316,5 +316,32 @@ fn every_latent_norm_learns() {
                 batches(&config, 100).iter().map(|b| learner.update(b, &mut noise).losses.reward).collect();
             assert!(rewards[99] < 0.8 * rewards[0], "{latent_norm:?} {dynamics:?}: {rewards:?}");
         }
+    }
+}
+
+/// Rewards of 0 allow values of 0 only: what the slow critics say no longer matters.
+#[test]
+fn bounds_of_values_reach_the_targets_of_both_recipes() {
+    for mut config in tiny_of_both(DynamicsKind::Koopman) {
+        let batch = Batch { reward_range: [0.0; 2], ..batches(&config, 1).remove(0) };
+        let mut value_losses = |bounds| {
+            config.learner.value_bounds = bounds;
+            [1.0, 3.0].map(|factor| {
+                let mut learner = learner(&config);
+                let mut state = learner.export();
+                let critics =
+                    state.parameters.iter_mut().filter(|(name, _)| name.starts_with("target.critic"));
+                let mut stream = Stream::new(5, "critics");
+                critics.for_each(|(_, p)| {
+                    p.values = stream.normal(p.values.len()).iter().map(|x| factor * x).collect();
+                });
+                learner.import(&state).unwrap();
+                learner.update(&batch, &mut Stream::new(4, "noise")).losses.value
+            })
+        };
+        let [one, other] = value_losses(ValueBounds::Rewards);
+        assert_eq!(one, other, "{:?}", config.model.recipe);
+        let [one, other] = value_losses(ValueBounds::None);
+        assert_ne!(one, other, "{:?}", config.model.recipe);
     }
 }

@@ -9,9 +9,10 @@ use burn::prelude::*;
 
 impl Learner {
     pub(super) fn update_v1(&mut self, data: Data, noise: &mut Stream) -> Update {
-        let Data { observations, actions, rewards, terminated, mask, importance } = data;
+        let Data { observations, actions, rewards, terminated, mask, importance, reward_range } = data;
         let [b, h] = rewards.dims();
-        let mut target = self.targets_v1(observations.clone(), rewards, terminated.clone(), noise);
+        let range = self.config.value_range(reward_range);
+        let mut target = self.targets_v1(observations.clone(), rewards, terminated.clone(), range, noise);
         let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, mut prediction) =
             self.predict_v1(Tensor::from_inner(first), Tensor::from_inner(actions));
@@ -34,6 +35,7 @@ impl Learner {
         observations: Tensor<3>,
         rewards: Tensor<2>,
         terminated: Tensor<2>,
+        range: Option<[f64; 2]>,
         noise: &mut Stream,
     ) -> Target {
         let [b, h] = rewards.dims();
@@ -44,7 +46,7 @@ impl Learner {
         let fast = online.encode(next);
         let action = online.act(fast.clone(), self.policy_noise(b * h, noise));
         let value = target.value(Tensor::cat(vec![fast, action], 1), Pick::SMALLER).reshape([b, h]);
-        let values = td_target(rewards.clone(), terminated, value, self.config.discount);
+        let values = td_target(rewards.clone(), terminated, value, range, self.config.discount);
         let latent = slow.dims()[1];
         Target {
             latents: Tensor::from_inner(slow.reshape([b, h, latent])),

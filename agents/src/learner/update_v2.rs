@@ -11,9 +11,10 @@ use burn::prelude::*;
 
 impl Learner {
     pub(super) fn update_v2(&mut self, data: Data, noise: &mut Stream) -> Update {
-        let Data { observations, actions, rewards, terminated, mask, importance } = data;
+        let Data { observations, actions, rewards, terminated, mask, importance, reward_range } = data;
         let [b, h] = rewards.dims();
-        let mut target = self.targets_v2(observations.clone(), rewards, terminated.clone(), noise);
+        let range = self.config.value_range(reward_range);
+        let mut target = self.targets_v2(observations.clone(), rewards, terminated.clone(), range, noise);
         let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, mut prediction) =
             self.predict_v2(Tensor::from_inner(first), Tensor::from_inner(actions), noise);
@@ -36,6 +37,7 @@ impl Learner {
         observations: Tensor<3>,
         rewards: Tensor<2>,
         terminated: Tensor<2>,
+        range: Option<[f64; 2]>,
         noise: &mut Stream,
     ) -> Target {
         let [b, h] = rewards.dims();
@@ -47,7 +49,8 @@ impl Learner {
         };
         let pick = Pick::draw(critics.len(), Reduce::Min, noise);
         let value = pick.value(critics, online.codec(), Tensor::cat(vec![z.clone(), action], 1));
-        let values = td_target(rewards.clone(), terminated, value.reshape([b, h]), self.config.discount);
+        let value = value.reshape([b, h]);
+        let values = td_target(rewards.clone(), terminated, value, range, self.config.discount);
         let latent = z.dims()[1];
         Target {
             latents: Tensor::from_inner(z.reshape([b, h, latent])),

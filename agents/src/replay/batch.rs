@@ -19,6 +19,8 @@ pub struct Batch {
     pub mask: Vec<f32>,
     /// Importance weights, divided by their largest: `[B]`.
     pub weights: Vec<f32>,
+    /// Smallest and largest reward of the whole replay; the range includes 0.
+    pub reward_range: [f32; 2],
     /// Where the sequences start, for `Replay::set_priorities`: `[B]`.
     pub starts: Vec<usize>,
 }

@@ -51,6 +51,8 @@ pub struct Replay {
     head: usize,
     /// Slots with positive priority.
     starts: usize,
+    /// Of all slots, 0 included.
+    reward_range: [f32; 2],
 }
 
 /// One stored episode.
@@ -112,6 +114,7 @@ impl Replay {
             episodes: VecDeque::new(),
             head: 0,
             starts: 0,
+            reward_range: [0.0; 2],
         }
     }
 
@@ -145,6 +148,7 @@ impl Replay {
         let range = new.slots();
         self.evict_while(|oldest| oldest.start < range.end && range.start < oldest.slots().end);
         self.store(range, episode);
+        self.reward_range = range_of(&self.rewards);
         for slot in new.starts(self.horizon) {
             self.tree.set(slot, priority);
         }
@@ -186,6 +190,7 @@ impl Replay {
         assert!(!self.is_empty(), "an empty replay cannot be sampled");
         assert!(horizon <= self.horizon, "sequences of {horizon} steps from a replay for {}", self.horizon);
         batch.resize(size, horizon, self.observation_dim, self.action_dim);
+        batch.reward_range = self.reward_range;
         let total = self.tree.total();
         for i in 0..size {
             let slot = self.tree.find(stream.unit() * total);
@@ -212,7 +217,7 @@ impl Replay {
             })
             .collect();
         let count = ends[ends.len() - 1];
-        let mut batch = Batch::default();
+        let mut batch = Batch { reward_range: self.reward_range, ..Batch::default() };
         batch.resize(size, horizon, self.observation_dim, self.action_dim);
         batch.weights.fill(1.0);
         for i in 0..size {
@@ -307,7 +312,13 @@ impl Replay {
             self.tree.set(slot, weight);
         }
         (self.observations, self.actions, self.rewards) = (saved.observations, saved.actions, saved.rewards);
+        self.reward_range = range_of(&self.rewards);
         self.head = saved.head as usize;
         Ok(())
     }
+}
+
+/// The smallest and the largest of some numbers and 0.
+fn range_of(numbers: &[f32]) -> [f32; 2] {
+    numbers.iter().fold([0.0; 2], |[low, high]: [f32; 2], &x| [low.min(x), high.max(x)])
 }
