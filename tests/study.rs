@@ -112,6 +112,20 @@ fn a_comparison_runs_each_cell_once_and_reports() {
     assert_eq!(other.status.code(), Some(1));
     assert!(said(&other).contains("rho = 0.5 there, rho = 0.9 here"), "{}", said(&other));
     assert!(files(&runs) == before, "a refused run was touched");
+
+    // a clone of the repository has the results and no runs: nothing is trained again, and more seeds go on from there
+    fs::remove_dir_all(&runs).unwrap();
+    let curves = fs::read(out.join("curves.csv")).unwrap();
+    let cloned = compare(folder.path(), &words).output().unwrap();
+    assert!(cloned.status.success() && said(&cloned).contains("4 runs, 0 to do"), "{}", said(&cloned));
+    assert!(said(&cloned).contains("4 were finished elsewhere") && !runs.exists(), "{}", said(&cloned));
+    assert_eq!(fs::read(out.join("curves.csv")).unwrap(), curves);
+    let page = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(page.contains("| pendulum | koopman | 2 of 2 | "), "{page}");
+    let other =
+        compare(folder.path(), &[&words[..], &["--set", "learner.rho=0.9"]].concat()).output().unwrap();
+    assert!(said(&other).contains("4 runs, 4 to do"), "{}", said(&other));
+    assert!(said(&other).contains("not taken from the results: pendulum koopman seed 1"), "{}", said(&other));
 }
 
 #[test]

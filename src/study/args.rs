@@ -15,7 +15,8 @@ Examples:
   td-koopman compare --study configs/sweep/recipe-screen.toml --jobs 2      a written-down study, with what it taught
 
 Run it again to go on: finished runs are not repeated, interrupted ones continue. Runs live in runs/NAME/, the report,
-pictures and small files in --out results/NAME.")]
+pictures and small files in --out results/NAME. Runs whose small files are there, in results/NAME/runs/, count as finished:
+a clone of the repository goes on with a study, more seeds for instance, without training again what is committed.")]
 pub struct CompareArgs {
     /// Environments, comma-separated (see `td-koopman envs`)
     #[arg(long, value_name = "ENV[,ENV...]", required_unless_present = "study")]

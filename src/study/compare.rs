@@ -57,6 +57,8 @@ impl Cell {
 pub struct Tried<'a> {
     /// The run.
     pub cell: &'a Cell,
+    /// Where its files are: in its folder, or among the results of an earlier report.
+    pub files: PathBuf,
     /// Its evaluations.
     pub evaluations: Vec<Evaluated>,
     /// Why it failed, if it did.
@@ -133,13 +135,32 @@ impl Comparison {
         self.cells.iter().map(|cell| command_line(&this_program(), &cell.arguments)).collect()
     }
 
+    /// Where an earlier report left the small files of a run.
+    pub fn kept(&self, cell: &Cell) -> PathBuf {
+        self.out.join("runs").join(cell.place())
+    }
+
+    /// Whether an earlier report left all that a report needs: a study goes on in a clone of the repository, where nothing
+    /// but results is. A run with other settings is said and not taken.
+    fn is_kept(&self, cell: &Cell) -> bool {
+        files::is_kept(&cell.config, &self.kept(cell)).unwrap_or_else(|error| {
+            eprintln!("not taken from the results: {} ({error:#})", cell.name());
+            false
+        })
+    }
+
     /// Trains what is missing, `parallel` runs at a time, then writes the report; if it is stopped, of what is finished.
     pub fn run(&self, parallel: usize, stop: &AtomicBool) -> Result<Outcome> {
         let mut failures: Vec<Option<String>> = self.cells.iter().map(|_| None).collect();
-        let mut missing = Vec::new();
+        let mut folders: Vec<PathBuf> = self.cells.iter().map(|cell| cell.folder.clone()).collect();
+        let (mut missing, mut kept) = (Vec::new(), 0);
         for (index, cell) in self.cells.iter().enumerate() {
             match files::is_finished(&cell.config, &cell.folder) {
                 Ok(true) => {}
+                Ok(false) if self.is_kept(cell) => {
+                    folders[index] = self.kept(cell);
+                    kept += 1;
+                }
                 Ok(false) => missing.push(index),
                 Err(error) => {
                     eprintln!("failed: {} ({error:#})", cell.name());
@@ -148,6 +169,12 @@ impl Comparison {
             }
         }
         eprintln!("{} runs, {} to do", self.cells.len(), missing.len());
+        if kept > 0 {
+            eprintln!(
+                "{kept} were finished elsewhere: their evaluations are in {} (remove them there to train them here)",
+                self.out.join("runs").display()
+            );
+        }
         let jobs: Vec<Job> = missing.iter().map(|&index| job(&self.cells[index])).collect();
         let endings = pool::run(&jobs, parallel, stop, |_, _| Ok(()))?;
         let mut stopped = BTreeSet::new();
@@ -158,16 +185,17 @@ impl Comparison {
                 Ending::Stopped => drop(stopped.insert(index)),
             }
         }
-        let ended = self.cells.iter().zip(failures).enumerate().filter(|(index, _)| !stopped.contains(index));
-        let tried = ended.map(|(_, (cell, failure))| {
+        let ended = self.cells.iter().zip(folders).zip(failures).enumerate();
+        let ended = ended.filter(|(index, _)| !stopped.contains(index));
+        let tried = ended.map(|(_, ((cell, files), failure))| {
             // a folder with another run's files has nothing to say here
-            let own = files::refuse_foreign(&cell.config, &cell.folder);
-            let evaluations = own.and_then(|()| files::evaluations(&cell.folder, cell.config.steps));
+            let own = files::refuse_foreign(&cell.config, &files);
+            let evaluations = own.and_then(|()| files::evaluations(&files, cell.config.steps));
             let (evaluations, failure) = match evaluations {
                 Ok(rows) => (rows, failure),
                 Err(error) => (Vec::new(), failure.or(Some(format!("{error:#}")))),
             };
-            Tried { cell, evaluations, failure }
+            Tried { cell, files, evaluations, failure }
         });
         let tried: Vec<Tried> = tried.collect();
         compare_report::write(self, &tried)?;

@@ -57,7 +57,7 @@ pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
     }
     // without evaluations there is no run, or it is not this study's
     for run in tried.iter().filter(|run| !run.evaluations.is_empty()) {
-        keep_small_files(&run.cell.folder, &out.join("runs").join(run.cell.place()))?;
+        keep_small_files(&run.files, &comparison.kept(run.cell))?;
     }
     write_atomically(&out.join("README.md"), page(comparison, tried, &scores).as_bytes())
 }
@@ -136,7 +136,7 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
     let mut page = String::new();
     let name = comparison.out.file_name().unwrap_or_default().to_string_lossy();
     let finished = tried.iter().filter(|run| run.failure.is_none()).count();
-    let commits: BTreeSet<String> = tried.iter().flat_map(|run| commits(&run.cell.folder)).collect();
+    let commits: BTreeSet<String> = tried.iter().flat_map(|run| commits(&run.files)).collect();
     let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
     let _ = write!(
         page,

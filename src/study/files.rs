@@ -47,6 +47,20 @@ pub fn is_finished(config: &RunConfig, folder: &Path) -> Result<bool> {
     Ok(last >= config.steps as f64)
 }
 
+/// Whether `folder` holds the small files of a run that took its steps: what a study keeps of it, in a clone of a repository
+/// perhaps all there is.
+///
+/// # Errors
+/// The folder holds a run with other settings.
+pub fn is_kept(config: &RunConfig, folder: &Path) -> Result<bool> {
+    if !folder.join("config.toml").exists() {
+        return Ok(false);
+    }
+    refuse_foreign(config, folder)?;
+    let last = evaluations(folder, config.steps)?.last().map_or(0.0, |row| row.env_step);
+    Ok(last >= config.steps as f64)
+}
+
 /// Environment steps of a run as of its last finished episode; 0 if nothing is known.
 pub fn env_step(run: &Path) -> u64 {
     let tail = tail(&run.join("train.csv")).unwrap_or_default();
@@ -91,7 +105,10 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Copies the small files of a run, as far as they exist.
 pub fn keep_small_files(run: &Path, to: &Path) -> Result<()> {
-    for name in ["eval.csv", "model.csv", "config.toml", "provenance.txt"] {
+    if run == to {
+        return Ok(());
+    }
+    for name in ["eval.csv", "model.csv", "train.csv", "config.toml", "provenance.txt"] {
         let from = run.join(name);
         if from.exists() {
             let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
@@ -160,6 +177,13 @@ mod tests {
         let other = with(&["env=pendulum", "steps=400", "learner.rho=0.9"]).unwrap();
         let error = is_finished(&other, folder.path()).unwrap_err().to_string();
         assert!(error.contains("other settings") && error.contains("rho"), "{error}");
+
+        let kept = folder.path().join("kept");
+        assert!(!is_kept(&config, &kept).unwrap(), "nothing there");
+        keep_small_files(folder.path(), &kept).unwrap();
+        keep_small_files(&kept, &kept).unwrap();
+        assert!(is_kept(&config, &kept).unwrap() && !is_finished(&config, &kept).unwrap());
+        assert!(!is_kept(&longer, &kept).unwrap() && is_kept(&other, &kept).is_err());
     }
 
     #[test]

@@ -108,12 +108,12 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
             let late = late_returns(tried, &env.name, variant);
             let _ = write!(page, " {} |", number(mean(&late)));
         }
-        let lost: Vec<f64> = begun.iter().filter_map(|run| lost(&run.cell.folder)).collect();
+        let lost: Vec<f64> = begun.iter().filter_map(|run| lost(&run.files)).collect();
         let percent = if lost.is_empty() { "–".into() } else { format!("{:.0} %", 100.0 * mean(&lost)) };
         let seconds: Vec<f64> =
             begun.iter().filter_map(|run| Some(run.evaluations.last()?.cpu_seconds)).collect();
         let _ = write!(page, " {percent} | {} | {} |", begun.len(), number(mean(&seconds)));
-        let rows: Vec<_> = begun.iter().map(|run| model_row(&run.cell.folder)).collect();
+        let rows: Vec<_> = begun.iter().map(|run| model_row(&run.files)).collect();
         for column in 0..MODEL.len() {
             let known: Vec<f64> = rows.iter().map(|row| row[column]).filter(|x| x.is_finite()).collect();
             let shown = if known.is_empty() { "–".into() } else { format!("{:.2}", mean(&known)) };
