@@ -115,7 +115,7 @@ def chosen_states(name, env):
     elif name == "hopper-hop":
         yield changed("moving", qvel=[(0, 3.0)])
     elif name.startswith("humanoid-"):
-        speed = {"humanoid-stand": 0.0, "humanoid-walk": 1.2, "humanoid-run": 11.0}[name]
+        speed = {"stand": 0.0, "walk": 1.2, "run": 11.0}[name.split("-")[1]]
         yield changed("moving", qpos=[(2, 1.5)], qvel=[(0, speed)])
     elif name.startswith("point-mass-"):
         yield changed("at-target")

@@ -25,7 +25,7 @@ SUITE = {official.replace("_", "-"): official for official in [
     "cartpole-swingup", "cartpole-swingup_sparse", "cartpole-two_poles", "cartpole-three_poles", "cheetah-run",
     "dog-stand", "dog-walk", "dog-trot", "dog-run", "dog-fetch", "finger-spin", "finger-turn_easy",
     "finger-turn_hard", "fish-upright", "fish-swim", "hopper-stand", "hopper-hop", "humanoid-stand", "humanoid-walk",
-    "humanoid-run", "manipulator-bring_ball", "manipulator-bring_peg", "manipulator-insert_ball",
+    "humanoid-run", "humanoid-run_pure_state", "manipulator-bring_ball", "manipulator-bring_peg", "manipulator-insert_ball",
     "manipulator-insert_peg", "pendulum-swingup", "point_mass-easy", "point_mass-hard", "quadruped-walk",
     "quadruped-run", "quadruped-escape", "quadruped-fetch", "reacher-easy", "reacher-hard", "stacker-stack_2",
     "stacker-stack_4", "swimmer-swimmer6", "swimmer-swimmer15",

@@ -97,6 +97,7 @@ fn chosen_states() {
         ("humanoid-stand.moving", Reward(0.8)),
         ("humanoid-walk.moving", Reward(0.8)),
         ("humanoid-run.moving", Reward(0.8)),
+        ("humanoid-run-pure-state.moving", Reward(0.8)),
         ("manipulator-bring-ball.brought", Reward(1.0)),
         ("manipulator-bring-ball.grasped", Reward(1.0)),
         ("manipulator-bring-peg.brought", Reward(1.0)),

@@ -1,4 +1,4 @@
-//! humanoid-stand, humanoid-walk and humanoid-run: get up, stay up, and move at a given speed.
+//! humanoid-stand, humanoid-walk, humanoid-run and humanoid-run_pure_state: get up, stay up, and move at a given speed.
 use std::ops::Range;
 
 use super::{
@@ -17,8 +17,18 @@ const STAND_HEIGHT: f64 = 1.4;
 /// Entries of the last row of a rotation matrix.
 const LAST_ROW: Range<usize> = 6..9;
 
+/// What is observed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// What the body feels, wherever it is.
+    Egocentric,
+    /// All positions and velocities of the simulator.
+    State,
+}
+
 pub(crate) struct Humanoid {
     pace: Pace,
+    view: View,
     torso: usize,
     head: usize,
     extremities: [usize; 4],
@@ -26,10 +36,11 @@ pub(crate) struct Humanoid {
 }
 
 impl Humanoid {
-    pub(crate) fn load(pace: Pace) -> Result<(Physics, Self), Error> {
+    pub(crate) fn load(pace: Pace, view: View) -> Result<(Physics, Self), Error> {
         let physics = load("dm_control/humanoid.xml", SUBSTEPS)?;
         let task = Self {
             pace,
+            view,
             torso: physics.body("torso")?,
             head: physics.body("head")?,
             extremities: [
@@ -51,7 +62,7 @@ impl Task for Humanoid {
     }
 
     /// Joints, height of the head, hands and feet in the torso's frame, the vertical in that frame, velocity of
-    /// the centre of mass, all velocities.
+    /// the centre of mass (or, instead of these, all positions); all velocities.
     fn observe(&self, physics: &Physics) -> impl Iterator<Item = f64> {
         let data = physics.data();
         let (frame, torso) = (data.xmat()[self.torso], data.xpos()[self.torso]);
@@ -63,7 +74,10 @@ impl Task for Humanoid {
         let vertical = LAST_ROW.map(move |entry| frame[entry]);
         let centre = data.sensordata()[self.velocity.clone()].iter().copied();
         let body = joints.chain([data.xpos()[self.head][2]]).chain(limbs).chain(vertical);
-        body.chain(centre).chain(data.qvel().iter().copied())
+        let felt = (self.view == View::Egocentric).then(|| body.chain(centre));
+        let positions = (self.view == View::State).then(|| data.qpos().iter().copied());
+        let either = felt.into_iter().flatten().chain(positions.into_iter().flatten());
+        either.chain(data.qvel().iter().copied())
     }
 
     /// Standing, times moving or not moving, times little force.
