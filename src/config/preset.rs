@@ -22,7 +22,7 @@ pub enum Preset {
     /// The default: `small` with heads of width 64, about four times cheaper, and more of the policy's sequences in every plan.
     #[default]
     Light,
-    /// `light` for tasks that end when the agent falls.
+    /// `light2` for tasks that end when the agent falls.
     Terminating,
     /// TD-MPC v1's published settings.
     Paper,
@@ -51,18 +51,19 @@ impl Preset {
         let small = Layer::built_in("configs/preset/small.toml", SMALL);
         let light = Layer::built_in("configs/preset/light.toml", LIGHT);
         let tdmpc2 = Layer::built_in("configs/preset/tdmpc2.toml", TDMPC2);
+        let light2 = Layer::built_in("configs/preset/light2.toml", LIGHT2);
         match self {
             Preset::Small => vec![small],
             Preset::Light => vec![small, light],
             Preset::Terminating => {
-                vec![small, light, Layer::built_in("configs/preset/terminating.toml", TERMINATING)]
+                vec![tdmpc2, light2, Layer::built_in("configs/preset/terminating.toml", TERMINATING)]
             }
             Preset::Paper => vec![Layer::built_in("configs/preset/paper.toml", PAPER)],
             Preset::Tdmpc2 => vec![tdmpc2],
             Preset::Tdmpc2Gym => {
                 vec![tdmpc2, Layer::built_in("configs/preset/tdmpc2-gym.toml", TDMPC2_GYM)]
             }
-            Preset::Light2 => vec![tdmpc2, Layer::built_in("configs/preset/light2.toml", LIGHT2)],
+            Preset::Light2 => vec![tdmpc2, light2],
         }
     }
 
@@ -81,9 +82,7 @@ impl Preset {
 
     /// A better preset for `task` than the settings of `config`, if there is one.
     pub fn advice(config: &RunConfig, task: &Spec) -> Option<String> {
-        // replaying by TD error is what the preset for these tasks leaves out first
-        let published = config.agent == Recipe::V1 && config.replay.priority_exponent > 0.0;
-        (task.terminates && published).then(|| {
+        (task.terminates && config.agent == Recipe::V1).then(|| {
             let name = Preset::Terminating.name();
             format!("{} can end early; `--preset {name}` is made for such tasks", task.name)
         })
