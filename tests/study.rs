@@ -106,16 +106,18 @@ fn a_comparison_runs_each_cell_once_and_reports() {
     assert!(again.status.success() && said(&again).contains("4 runs, 0 to do"), "{}", said(&again));
     assert!(files(&runs) == before, "a finished run was touched");
 
-    // other settings in the same folder are refused for each of its runs, which are left as they are
+    // other settings in the same folder are refused for each of its runs, which are left as they are, and so is the
+    // report: an empty one was written over it
+    let curves = fs::read(out.join("curves.csv")).unwrap();
     let other =
         compare(folder.path(), &[&words[..], &["--set", "learner.rho=0.9"]].concat()).output().unwrap();
     assert_eq!(other.status.code(), Some(1));
     assert!(said(&other).contains("rho = 0.5 there, rho = 0.9 here"), "{}", said(&other));
     assert!(files(&runs) == before, "a refused run was touched");
+    assert_eq!(fs::read(out.join("curves.csv")).unwrap(), curves);
 
     // a clone of the repository has the results and no runs: nothing is trained again, and more seeds go on from there
     fs::remove_dir_all(&runs).unwrap();
-    let curves = fs::read(out.join("curves.csv")).unwrap();
     let cloned = compare(folder.path(), &words).output().unwrap();
     assert!(cloned.status.success() && said(&cloned).contains("4 runs, 0 to do"), "{}", said(&cloned));
     assert!(said(&cloned).contains("4 were finished elsewhere") && !runs.exists(), "{}", said(&cloned));

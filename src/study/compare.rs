@@ -198,7 +198,11 @@ impl Comparison {
             Tried { cell, files, evaluations, failure }
         });
         let tried: Vec<Tried> = tried.collect();
-        compare_report::write(self, &tried)?;
+        if tried.iter().any(|run| !run.evaluations.is_empty()) {
+            compare_report::write(self, &tried)?;
+        } else {
+            eprintln!("nothing has been evaluated: {} stays as it is", self.out.display());
+        }
         let failed = tried.iter().filter(|run| run.failure.is_some()).count();
         Ok(match (stopped.is_empty(), failed) {
             (false, _) => Outcome::Interrupted,
