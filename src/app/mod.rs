@@ -174,7 +174,7 @@ fn tell(outcome: study::Outcome, out: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         study::Outcome::Failed(cells) => {
-            eprintln!("{cells} cells failed, see {}; the same command tries them again", report.display());
+            eprintln!("{cells} cells failed, named above; the same command tries them again");
             ExitCode::FAILURE
         }
         study::Outcome::Interrupted => {
