@@ -113,7 +113,9 @@ impl Comparison {
             .into());
         }
         let mut cells = Vec::new();
-        for env in &environments {
+        for (env, name) in environments.iter().zip(&names) {
+            let own_steps = plan.as_ref().and_then(|plan| plan.task_steps.get(name).copied());
+            let args = &CompareArgs { steps: own_steps.or(args.steps), ..args.clone() };
             for variant in &variants {
                 for &seed in &seeds {
                     cells.push(
@@ -290,6 +292,19 @@ mod tests {
         assert_eq!(comparison.cells[2].config.variant(), "mlp");
         let command = &comparison.commands()[0];
         assert!(command.contains("train --env pendulum --preset light --steps 500 --seed 1"), "{command}");
+    }
+
+    #[test]
+    fn a_task_of_a_study_may_be_trained_for_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = folder.path().join("longer.toml");
+        let text = "about = \"\"\nenv = [\"pendulum\", \"linear\"]\nseeds = [1]\nsteps = 500\nbaseline = \"mlp\"\n\
+                    task_steps = { linear = 900 }\n[[variants]]\nlabel = \"mlp\"\nidea = \"\"\n";
+        std::fs::write(&study, text).unwrap();
+        let comparison = comparison(&format!("--study {}", study.display())).unwrap();
+        let steps: Vec<_> = comparison.cells.iter().map(|c| (c.env.as_str(), c.config.steps)).collect();
+        assert_eq!(steps, [("pendulum", 500), ("linear", 900)]);
+        assert!(comparison.commands()[1].contains("--steps 900"), "{}", comparison.commands()[1]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What a comparison leaves to be committed: tables, pictures, the small files of its runs, and a page about them.
 
 use super::compare::{Comparison, Tried};
-use super::curves::{CurvePoint, final_and_best, of_task, of_tasks};
+use super::curves::{CurvePoint, TaskRuns, final_and_best, of_task, of_tasks};
 use super::files::{commits, keep_small_files, write_atomically};
 use super::lessons;
 use super::published;
-use super::statistics::{Estimate, summarise};
+use super::statistics::{Estimate, Summary, summarise};
 use super::text::{cell, number, this_command};
 use crate::provenance::COMMIT;
 use crate::report::{Curve, Evaluated, XAxis, write_svg_over};
@@ -68,19 +68,28 @@ fn evaluations(tried: &[Tried], env: &str, variant: &str) -> Vec<Vec<Evaluated>>
     of_it.map(|run| run.evaluations.clone()).filter(|rows| !rows.is_empty()).collect()
 }
 
-/// The normalised curve of each variant over all DMControl tasks, if there are several.
+/// The DMControl tasks, if there are several.
+fn dmcontrol_tasks(comparison: &Comparison) -> Vec<&str> {
+    let of_it = comparison.environments.iter().filter(|env| env.source == Source::DmControl);
+    let tasks: Vec<&str> = of_it.map(|env| env.name.as_str()).collect();
+    if tasks.len() < 2 { Vec::new() } else { tasks }
+}
+
+/// The normalised curve of each variant over all DMControl tasks, as far as all were trained, if there are several.
 fn dmcontrol_scores<'a>(comparison: &'a Comparison, tried: &[Tried]) -> Vec<(&'a str, Vec<CurvePoint>)> {
-    let is_it = |env: &&super::compare::Environment| env.source == Source::DmControl;
-    let tasks: Vec<&str> =
-        comparison.environments.iter().filter(is_it).map(|env| env.name.as_str()).collect();
-    if tasks.len() < 2 {
+    let tasks = dmcontrol_tasks(comparison);
+    if tasks.is_empty() {
         return Vec::new();
     }
     let curve = |variant: &'a String| {
-        let runs: Vec<_> = tasks.iter().map(|env| evaluations(tried, env, variant)).collect();
-        let config = tried.iter().find(|run| run.cell.variant == *variant).map(|run| &run.cell.config);
-        let (every, end) = config.map_or((1, 1), |c| (c.evaluation.every, c.steps));
-        (variant.as_str(), of_tasks(&runs, DMCONTROL_RETURN, every, end))
+        let of_task = |env: &&str| {
+            let cell = comparison.cells.iter().find(|cell| cell.env == **env);
+            let end = cell.map_or(1, |cell| cell.config.steps);
+            TaskRuns { end, runs: evaluations(tried, env, variant) }
+        };
+        let runs: Vec<TaskRuns> = tasks.iter().map(of_task).collect();
+        let every = comparison.cells.first().map_or(1, |cell| cell.config.evaluation.every);
+        (variant.as_str(), of_tasks(&runs, DMCONTROL_RETURN, every))
     };
     comparison.variants.iter().map(curve).collect()
 }
@@ -158,7 +167,7 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
         lessons::write(&mut page, comparison, tried, plan);
     }
     summary_table(&mut page, comparison, tried);
-    score_table(&mut page, scores);
+    score_table(&mut page, comparison, tried);
     page += "\n## Runs\n\n| env | variant | seed | final return | best return | env steps | CPU s | |\n|---|---|---:|---:|---:|---:|---:|---|\n";
     for run in tried {
         let (last, best) = final_and_best(&run.evaluations).unwrap_or((f64::NAN, f64::NAN));
@@ -222,20 +231,26 @@ fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
     }
 }
 
-fn score_table(page: &mut String, scores: &[(&str, Vec<CurvePoint>)]) {
-    if scores.is_empty() {
+/// Tasks and runs count once each, whenever they were trained for: a run has the score of its last evaluation.
+fn score_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
+    let tasks = dmcontrol_tasks(comparison);
+    if tasks.is_empty() {
         *page += "\nThere is no score over tasks: only several DMControl tasks have returns on one scale.\n";
         return;
     }
-    *page += "\n## Score over the DMControl tasks\n\nReturns divided by 1000, the highest return of every DMControl task; other tasks \
-              take no part. A run that failed takes part as far as it came. The last evaluation that every task has:\n\n| variant | env steps | runs | mean [95 %] | IQM [95 %] |\n|---|---:|---:|---|---|\n";
-    for (variant, curve) in scores {
-        let Some(end) = curve.last() else {
-            let _ = writeln!(page, "| {variant} | – | 0 | – | – |");
+    *page += "\n## Score over the DMControl tasks\n\nThe last returns of all runs, failed ones too, divided by 1000, the highest return of every DMControl task; \
+              other tasks take no part.\n\n| variant | runs | mean [95 %] | IQM [95 %] |\n|---|---:|---|---|\n";
+    for variant in &comparison.variants {
+        let last = |runs: Vec<Vec<Evaluated>>| -> Vec<f64> {
+            let ends = runs.iter().filter_map(|rows| final_and_best(rows));
+            ends.map(|(last, _)| last / DMCONTROL_RETURN).collect()
+        };
+        let scores: Vec<_> = tasks.iter().map(|env| last(evaluations(tried, env, variant))).collect();
+        let Some(Summary { mean, iqm, runs }) = summarise(&scores) else {
+            let _ = writeln!(page, "| {variant} | not every task has a run | – | – |");
             continue;
         };
-        let (mean, iqm) = (with_interval(end.summary.mean), with_interval(end.summary.iqm));
-        let _ = writeln!(page, "| {variant} | {} | {} | {mean} | {iqm} |", end.env_step, end.summary.runs);
+        let _ = writeln!(page, "| {variant} | {runs} | {} | {} |", with_interval(mean), with_interval(iqm));
     }
 }
 

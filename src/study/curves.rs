@@ -48,24 +48,36 @@ pub fn of_task(runs: &[Vec<Evaluated>]) -> Vec<CurvePoint> {
     steps(runs.iter().flatten().map(|row| row.env_step)).into_iter().filter_map(at).collect()
 }
 
+/// The runs of a variant on a task.
+#[derive(Clone)]
+pub struct TaskRuns {
+    /// Environment steps that were asked for.
+    pub end: u64,
+    /// Evaluations of each run.
+    pub runs: Vec<Vec<Evaluated>>,
+}
+
 /// Several tasks with returns from 0 to `scale`: the curve of their scores, from 0 to 1, where every task has a run.
 ///
 /// Tasks with different action repeats are evaluated at slightly different steps; `every` is the distance that was
-/// meant, and a last evaluation after `end` steps counts as at `end`.
-pub fn of_tasks(tasks: &[Vec<Vec<Evaluated>>], scale: f64, every: u64, end: u64) -> Vec<CurvePoint> {
-    let meant = |step: f64| {
+/// meant, and a task's last evaluation counts as at its end.
+pub fn of_tasks(tasks: &[TaskRuns], scale: f64, every: u64) -> Vec<CurvePoint> {
+    let meant = |step: f64, end: u64| {
         let every = every as f64;
         if step >= end as f64 { end as f64 } else { (step / every).floor() * every }
     };
     let at = |step: f64| {
-        let scores = |runs: &Vec<Vec<Evaluated>>| {
-            let rows = runs.iter().flatten().filter(|row| meant(row.env_step) == step);
+        let scores = |task: &TaskRuns| {
+            let rows = task.runs.iter().flatten().filter(|row| meant(row.env_step, task.end) == step);
             rows.map(|row| row.return_mean / scale).collect::<Vec<_>>()
         };
         CurvePoint::of(step, f64::NAN, &tasks.iter().map(scores).collect::<Vec<_>>())
     };
-    let all = tasks.iter().flatten().flatten().map(|row| meant(row.env_step));
-    steps(all).into_iter().filter_map(at).collect()
+    let of_task = |task: &TaskRuns| {
+        let end = task.end;
+        task.runs.iter().flatten().map(|row| meant(row.env_step, end)).collect::<Vec<_>>()
+    };
+    steps(tasks.iter().flat_map(of_task)).into_iter().filter_map(at).collect()
 }
 
 fn steps(all: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -110,12 +122,15 @@ mod tests {
     #[test]
     fn tasks_meet_at_the_steps_that_were_meant_and_weigh_the_same() {
         // the second task has an action repeat of 8 and three runs
-        let a = vec![run(&[(100.0, 0.0), (250.0, 1000.0)])];
-        let b = vec![run(&[(104.0, 500.0), (256.0, 0.0)]); 3];
-        let curve = of_tasks(&[a.clone(), b], 1000.0, 100, 250);
+        let a = TaskRuns { end: 250, runs: vec![run(&[(100.0, 0.0), (250.0, 1000.0)])] };
+        let b = TaskRuns { end: 250, runs: vec![run(&[(104.0, 500.0), (256.0, 0.0)]); 3] };
         let row = |p: &CurvePoint| (p.env_step, p.summary.mean.value, p.summary.runs);
-        assert_eq!(curve.iter().map(row).collect::<Vec<_>>(), [(100.0, 0.25, 4), (250.0, 0.5, 4)]);
-        assert!(of_tasks(&[a, vec![]], 1000.0, 100, 250).is_empty(), "a task without runs leaves no score");
+        let curve = |tasks: &[TaskRuns]| of_tasks(tasks, 1000.0, 100).iter().map(row).collect::<Vec<_>>();
+        assert_eq!(curve(&[a.clone(), b.clone()]), [(100.0, 0.25, 4), (250.0, 0.5, 4)]);
+        let without_runs = TaskRuns { end: 250, runs: vec![vec![]] };
+        assert_eq!(curve(&[a.clone(), without_runs]), [], "a task without runs leaves no score");
+        // a task that is trained for longer has no score at the other's end unless it was evaluated there
+        assert_eq!(curve(&[a, TaskRuns { end: 500, ..b }]), [(100.0, 0.25, 4)]);
     }
 
     #[test]

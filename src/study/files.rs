@@ -43,6 +43,11 @@ pub fn is_finished(config: &RunConfig, folder: &Path) -> Result<bool> {
     if !folder.join("curve.svg").exists() {
         return Ok(false);
     }
+    took_its_steps(config, folder)
+}
+
+/// Whether the evaluation that ends a run is there.
+fn took_its_steps(config: &RunConfig, folder: &Path) -> Result<bool> {
     let last = evaluations(folder, config.steps)?.last().map_or(0.0, |row| row.env_step);
     Ok(last >= config.steps as f64)
 }
@@ -57,8 +62,7 @@ pub fn is_kept(config: &RunConfig, folder: &Path) -> Result<bool> {
         return Ok(false);
     }
     refuse_foreign(config, folder)?;
-    let last = evaluations(folder, config.steps)?.last().map_or(0.0, |row| row.env_step);
-    Ok(last >= config.steps as f64)
+    took_its_steps(config, folder)
 }
 
 /// Environment steps of a run as of its last finished episode; 0 if nothing is known.

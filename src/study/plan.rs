@@ -4,6 +4,7 @@ use super::args::CompareArgs;
 use super::choices::{Variant, distinct};
 use crate::config::{ConfigError, Preset, leaves};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use toml::Table;
 
@@ -15,6 +16,8 @@ struct Raw {
     seeds: Vec<u64>,
     preset: Option<Preset>,
     steps: Option<u64>,
+    #[serde(default)]
+    task_steps: BTreeMap<String, u64>,
     baseline: String,
     #[serde(default)]
     set: Table,
@@ -43,6 +46,8 @@ pub struct StudyPlan {
     pub notes: Vec<Note>,
     /// The flags that say the same.
     pub args: CompareArgs,
+    /// Environment steps of the tasks that are not trained for as long as the others.
+    pub task_steps: BTreeMap<String, u64>,
     /// The variants.
     pub variants: Vec<Variant>,
 }
@@ -87,6 +92,9 @@ impl StudyPlan {
                 raw.baseline
             )));
         }
+        if let Some(name) = raw.task_steps.keys().find(|&name| !raw.env.contains(name)) {
+            return Err(ConfigError(format!("`task_steps` names `{name}`, which is not in `env`")));
+        }
         let numbers: Vec<String> = raw.seeds.iter().map(u64::to_string).collect();
         let args = CompareArgs {
             env: Some(raw.env.join(",")),
@@ -97,7 +105,8 @@ impl StudyPlan {
             ..args.clone()
         };
         let notes = raw.variants.into_iter().map(|v| Note { idea: v.idea, taught: v.taught }).collect();
-        Ok(Self { about: raw.about, baseline: raw.baseline, notes, args, variants })
+        let Raw { about, baseline, task_steps, .. } = raw;
+        Ok(Self { about, baseline, notes, args, task_steps, variants })
     }
 }
 
@@ -118,6 +127,7 @@ mod tests {
         seeds = [1, 2]
         preset = "light"
         steps = 500
+        task_steps = { linear = 900 }
         baseline = "mlp"
         set = { "learner.rho" = 0.7 }
         [[variants]]
@@ -141,6 +151,7 @@ mod tests {
         let plan = parse(STUDY).unwrap();
         assert_eq!((plan.args.env.as_deref(), plan.args.seeds.as_str()), (Some("pendulum,linear"), "1,2"));
         assert_eq!((plan.args.preset, plan.args.steps), (Some(Preset::Light), Some(500)));
+        assert_eq!(plan.task_steps, BTreeMap::from([("linear".into(), 900)]));
         assert_eq!(plan.args.set, ["learner.rho=0.7", "seed=9"]);
         let [mlp, small] = &plan.variants[..] else { panic!("two variants") };
         assert_eq!((mlp.dynamics.as_deref(), &small.dynamics), (Some("mlp"), &None));
@@ -154,6 +165,7 @@ mod tests {
             ("baseline = \"mlp\"", "baseline = \"mpl\"", "none of the [[variants]]"),
             ("label = \"small\"", "label = \"mlp\"", "names `mlp` twice"),
             ("label = \"small\"", "label = \"a/b\"", "cannot be a label"),
+            ("{ linear = 900 }", "{ lineal = 900 }", "`task_steps` names `lineal`"),
             ("taught", "tought", "unknown field `tought`"),
         ] {
             let error = parse(&STUDY.replace(from, to)).err().unwrap().0;
