@@ -1,6 +1,6 @@
 //! The agent: acts by planning in its world model, learns from replayed sequences. Orchestration only.
 
-use crate::config::{AgentConfig, Continuation};
+use crate::config::{AgentConfig, Continuation, DepthWeights};
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
 use crate::model::{Returns, Tail};
@@ -81,7 +81,10 @@ impl Agent {
         let noise = Noise::draw(planner, self.config.policy_noise(), h, a, mode, streams, &self.device);
         let picks = self.config.model.plan_picks(streams);
         let tail = |noise| Tail { noise, picks: picks.clone() };
-        let returns = Returns { discount: learner.discount, lambda: planner.depth_lambda };
+        let returns = &match planner.depth_weights {
+            DepthWeights::Lambda => Returns::lambda(learner.discount, planner.depth_lambda),
+            DepthWeights::Measured => Returns::weighted(learner.discount, self.learner.reward_trust()),
+        };
         let warm = Warm::new(planner, plans, h, a, &self.device);
         let networks = self.learner.online();
         let z = networks.world().encode(self.upload(observations, [e, self.observation_dim]));
@@ -229,6 +232,7 @@ impl Agent {
 mod tests {
     use super::*;
     use crate::config::{DynamicsKind, PlanConditioning, PlannerKind, Recipe, tests::tiny_of_both};
+    use crate::learner::Parameter;
 
     const BOTH: [Recipe; 2] = [Recipe::V1, Recipe::V2];
 
@@ -351,6 +355,25 @@ mod tests {
             let (exactly, cheaply) = (far(&act(shared, 1000), &exact), far(&act(shared, 0), &exact));
             assert!(exactly < 1e-5 && cheaply > 1e-4, "{shared:?}: {exactly}, {cheaply}");
         }
+    }
+
+    /// A model that has foreseen every reward is trusted to the end, one that has foreseen none for one step.
+    #[test]
+    fn plans_are_trusted_as_far_as_rewards_were_foreseen() {
+        let act = |depth_weights, error: f32| {
+            let mut agent = agent(|c| c.planner.depth_weights = depth_weights);
+            let mut state = agent.export();
+            // of each of three steps: how many, Σ r, Σ r², Σ (r̂ − r)²
+            let values = [[1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, error], [1.0, 0.0, 1.0, error]].concat();
+            state.parameters.insert("trust.reward_sums".into(), Parameter { shape: vec![3, 4], values });
+            agent.import(&state).expect("it is its own state");
+            let schedule = Schedule { horizon: 3, min_std: 0.1 };
+            agent.act(&[0.3; 4], &[Plan::cold()], schedule, Mode::Exploit, &mut streams(1)).remove(0)
+        };
+        let to_the_end = act(DepthWeights::Lambda, 1.0);
+        assert_eq!(act(DepthWeights::Measured, 0.0), to_the_end);
+        assert_ne!(act(DepthWeights::Measured, 0.5), to_the_end);
+        assert_ne!(act(DepthWeights::Measured, 1.0), act(DepthWeights::Measured, 0.5));
     }
 
     /// Elites travel in the caller's plan, and nowhere else.

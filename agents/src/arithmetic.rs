@@ -3,7 +3,7 @@
 //! Element-wise work, sampling and sorting are not counted; they are what separates a timing from its floor.
 
 use crate::config::{
-    AgentConfig, Conditioning, Continuation, DynamicsKind, ModelConfig, PlannerConfig, Recipe,
+    AgentConfig, Conditioning, Continuation, DepthWeights, DynamicsKind, ModelConfig, PlannerConfig, Recipe,
 };
 use crate::model::{Codec, Parameters, Returns, dynamics::MlpDynamics};
 use crate::planner::Budget;
@@ -129,8 +129,10 @@ pub fn plan_flops(
         Conditioning::Start | Conditioning::Nominal => (0.0, config.planner.rescored * budget.scored.len()),
     };
     // two critics value an end, of however many; or every depth
-    let returns = Returns { discount: config.learner.discount, lambda: config.planner.depth_lambda };
-    let depths = returns.depths(horizon) as f64;
+    let depths = match config.planner.depth_weights {
+        DepthWeights::Lambda => Returns::lambda(1.0, config.planner.depth_lambda).depths(horizon) as f64,
+        DepthWeights::Measured => h,
+    };
     let score = r.rollout(h) + h * (gates + r.reward + r.continuation) + depths * (r.policy + 2.0 * r.critic);
     let second_look = again as f64 * (score + h * r.gate);
     let proposals = p * (h * r.policy + r.rollout(h - 1.0) + (h - 1.0) * r.gate);

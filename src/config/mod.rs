@@ -12,7 +12,7 @@ pub use preset::Preset;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use td_koopman_agents::config::{
-    AgentConfig, Continuation, LearnerConfig, ModelConfig, PlannerConfig, Recipe, ReplayConfig,
+    AgentConfig, Continuation, DepthWeights, LearnerConfig, ModelConfig, PlannerConfig, Recipe, ReplayConfig,
 };
 use td_koopman_agents::planner::Budget;
 use td_koopman_envs::Spec;
@@ -272,6 +272,12 @@ impl RunConfig {
             planner.depth_lambda,
             "must be above 0 and at most 1",
         )?;
+        require(
+            planner.depth_weights == DepthWeights::Lambda || planner.depth_lambda == 1.0,
+            "planner.depth_lambda",
+            planner.depth_lambda,
+            "has no say with planner.depth_weights = \"measured\"; leave it at 1",
+        )?;
         let candidates = budget.candidates();
         require(
             !planner.kind.refits() || planner.num_elites <= candidates,
@@ -419,6 +425,7 @@ pub(crate) mod tests {
             ("planner.num_elites=500", "candidates"),
             ("planner.rescored=3", "to choose"),
             ("planner.depth_lambda=0", "above 0"),
+            ("planner={depth_lambda=0.5, depth_weights=\"measured\"}", "has no say"),
             ("planner.prior_weight=-1", "at least 0"),
             ("learner.horizon_ramp={start=0,updates=9}", "at least 1"),
             ("learner.horizon_ramp={start=9,updates=9}", "must not exceed"),

@@ -27,7 +27,9 @@ pub struct PlannerConfig {
     /// w: how much a first action must gain for leaving the policy's, in standard deviations of the first scores and by its squared
     /// distance from it (`mppi`, `mppi2`, `cem`, `icem`); 0 = nothing.
     pub prior_weight: f64,
-    /// λ: how far a plan is trusted, see [`Returns`](crate::model::Returns).
+    /// What says how far a plan is trusted, see [`Returns`](crate::model::Returns).
+    pub depth_weights: DepthWeights,
+    /// λ of [`DepthWeights::Lambda`].
     pub depth_lambda: f64,
     /// Candidates of an iteration that are scored again as the model was trained, where its gates are otherwise shared by all
     /// of them while planning; only these can be elites. 0 = none.
@@ -59,6 +61,16 @@ impl PlannerConfig {
             _ => 0,
         }
     }
+}
+
+/// Weights of a plan's rewards by their depth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DepthWeights {
+    /// λ^t.
+    Lambda,
+    /// How well the model predicted rewards at that depth in the last hundred or so updates: R²_t / R²_0.
+    Measured,
 }
 
 /// The improved cross-entropy method (arXiv 2008.06389).

@@ -124,7 +124,7 @@ impl Snapshot {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
-        returns: Returns,
+        returns: &Returns,
     ) -> Tensor<2> {
         let device = z0.device();
         let Some(packed) = self.packed(&device) else {

@@ -91,7 +91,7 @@ fn blocks_of_sequences_score_as_the_tensors_do() {
                 let tails = tail(&snapshot, normal::<3>([e, n, 3], 5) * 0.1);
                 let nominal = normal::<3>([e, h, 3], 6) * 0.3;
                 // at all depths in some of them, at the end in the others
-                let returns = Returns { discount: 0.9, lambda: if n == 37 { 0.6 } else { 1.0 } };
+                let returns = &Returns::lambda(0.9, if n == 37 { 0.6 } else { 1.0 });
                 let gates = snapshot.gates(conditioning, z0.clone(), nominal);
                 let packed = snapshot.score(z0.clone(), a.clone(), tails.clone(), gates.clone(), returns);
                 let reference = snapshot.world().score(z0, a, tails, gates, returns);
@@ -146,8 +146,8 @@ fn what_has_no_packed_form_plans_with_the_tensors() {
         let tails = tail(&snapshot, normal::<3>([2, 37, 3], 5) * 0.1);
         let gates = snapshot.gates(Conditioning::Nominal, z0.clone(), normal::<3>([2, 5, 3], 6));
         assert!(gates.is_none());
-        let score = snapshot.score(z0.clone(), a.clone(), tails.clone(), None, Returns::to_the_end(0.9));
-        let reference = snapshot.world().score(z0.clone(), a.clone(), tails, None, Returns::to_the_end(0.9));
+        let score = snapshot.score(z0.clone(), a.clone(), tails.clone(), None, &Returns::to_the_end(0.9));
+        let reference = snapshot.world().score(z0.clone(), a.clone(), tails, None, &Returns::to_the_end(0.9));
         assert_eq!(score.into_data(), reference.into_data(), "{config:?}");
         let (proposed, reference) =
             (snapshot.propose(z0.clone(), a.clone()), snapshot.world().propose(z0, a));
@@ -179,7 +179,7 @@ fn scores_depend_on_nothing_but_the_sequence() {
             if let [_, _, _] = tail.picks[..] {
                 tail.picks = tail.picks[e..e + count].to_vec();
             }
-            snapshot.score(z0, part(a.clone()), tail, None, Returns::to_the_end(0.9)).into_data()
+            snapshot.score(z0, part(a.clone()), tail, None, &Returns::to_the_end(0.9)).into_data()
         };
         let whole = score(0, 3, 0, 101);
         let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -207,7 +207,7 @@ fn a_broken_critic_is_seen_in_the_score() {
                 a,
                 tail(snapshot, normal::<3>([1, 50, 3], 5)),
                 None,
-                Returns::to_the_end(0.9),
+                &Returns::to_the_end(0.9),
             ))
         };
         assert!(score(&snapshot).iter().all(|x| x.is_finite()), "{name}");
@@ -221,7 +221,7 @@ fn a_broken_latent_is_seen_in_the_score() {
     for (name, snapshot) in snapshots() {
         let z0 = normal::<2>([1, latent(&snapshot)], 3) * f32::NAN;
         let tail = tail(&snapshot, normal::<3>([1, 7, 3], 5));
-        let score = snapshot.score(z0, normal::<4>([1, 7, 3, 3], 4), tail, None, Returns::to_the_end(0.9));
+        let score = snapshot.score(z0, normal::<4>([1, 7, 3, 3], 4), tail, None, &Returns::to_the_end(0.9));
         assert!(values(score).iter().all(|x| x.is_nan()), "{name}");
     }
 }
@@ -241,7 +241,7 @@ fn nothing_counts_behind_a_predicted_end() {
         let (z0, a) = (normal::<2>([2, d], 3), normal::<4>([2, 30, 4, 3], 4));
         let score = |snapshot: &Snapshot| {
             let noise = normal::<3>([2, 30, 3], 5);
-            snapshot.score(z0.clone(), a.clone(), tail(snapshot, noise), None, Returns::to_the_end(0.9))
+            snapshot.score(z0.clone(), a.clone(), tail(snapshot, noise), None, &Returns::to_the_end(0.9))
         };
         let first = a.clone().narrow(2, 0, 1).reshape([60, 3]);
         let z = z0.clone().unsqueeze_dim::<3>(1).repeat_dim(1, 30).reshape([60, d]);

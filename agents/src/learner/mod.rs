@@ -10,6 +10,7 @@ mod slow;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod update;
 mod update_v1;
 mod update_v2;

@@ -13,7 +13,8 @@ pub struct LearnerState {
     pub updates: u64,
     /// Steps of the model's and the policy's optimiser.
     pub optimizer_steps: [u64; 2],
-    /// Parameters under `world.`, `target.`, and moments under `adam.` and `policy_adam.`.
+    /// Parameters under `world.`, `target.`, moments under `adam.` and `policy_adam.`, and what is known of the model's
+    /// foresight under `trust.`.
     pub parameters: BTreeMap<String, Parameter>,
 }
 
@@ -27,6 +28,7 @@ impl Learner {
             ("target", self.slow.export()),
             ("adam", model),
             ("policy_adam", policy),
+            ("trust", self.trust.export()),
         ];
         let named = |(group, parameters): (&'static str, BTreeMap<_, _>)| {
             parameters.into_iter().map(move |(name, p): (String, Parameter)| (format!("{group}.{name}"), p))
@@ -56,6 +58,7 @@ impl Learner {
         let [model_steps, policy_steps] = saved.optimizer_steps;
         self.model_adam.import(model_steps, &group("adam."), &self.device);
         self.policy_adam.import(policy_steps, &group("policy_adam."), &self.device);
+        self.trust.import(&group("trust."));
         self.updates = saved.updates;
         Ok(())
     }

@@ -81,6 +81,20 @@ fn a_restored_learner_continues_bit_by_bit() {
     }
 }
 
+#[test]
+fn foresight_is_measured_while_learning() {
+    for config in tiny_of_both(DynamicsKind::Koopman) {
+        let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
+        assert_eq!(learner.reward_trust(), [1.0]);
+        batches(&config, 20).iter().for_each(|b| drop(learner.update(b, &mut noise)));
+        let trust = learner.reward_trust();
+        assert_eq!((trust.len(), trust[0]), (config.learner.horizon, 1.0));
+        assert!(trust.windows(2).all(|w| w[1] <= w[0] && w[1] >= 0.0), "{trust:?}");
+        let sums = &learner.export().parameters["trust.reward_sums"];
+        assert!(sums.values.chunks(4).all(|s| s[0] > 0.0 && s[2] > 0.0 && s[3] > 0.0), "{sums:?}");
+    }
+}
+
 fn changed(before: &LearnerState, after: &LearnerState) -> Vec<String> {
     let world = |(name, p): (&String, &Parameter)| {
         (name.starts_with("world.") && before.parameters[name] != *p).then(|| name.clone())
@@ -202,7 +216,7 @@ fn gradients_of_returns_are_those_of_the_score() {
         let actions = normal::<4>([2, 3, 4, ACTION], 6) * 0.4;
         let tail = Tail { noise: normal::<3>([2, 3, ACTION], 7) * 0.05, picks: vec![Pick::SMALLER] };
         let gates = world.dynamics.gates(conditioning, z0.clone(), normal::<3>([2, 4, ACTION], 8) * 0.3);
-        let returns = Returns { discount: 0.99, lambda: 0.8 };
+        let returns = &Returns::lambda(0.99, 0.8);
         let score = |actions| world.score(z0.clone(), actions, tail.clone(), gates.clone(), returns);
         let (scores, gradient) =
             learner.score_gradient(z0.clone(), actions.clone(), tail.clone(), gates.clone(), returns);
@@ -262,7 +276,7 @@ fn a_model_that_predicts_terminations_avoids_them() {
         let tail = Tail { noise: normal::<3>([1, 2, ACTION], 7) * 0.0, picks: vec![Pick::SMALLER] };
         let actions = burn::Tensor::cat(actions.to_vec(), 1);
         let scores =
-            crate::test_support::values(world.score(z, actions, tail, None, Returns::to_the_end(0.9)));
+            crate::test_support::values(world.score(z, actions, tail, None, &Returns::to_the_end(0.9)));
         let recipe = config.model.recipe;
         assert!(scores[0] < 3.0, "two steps and it is over, or three: {scores:?} {recipe:?}");
         assert!(scores[1] > scores[0] + 1.0, "it need not be: {scores:?} {recipe:?}");

@@ -4,6 +4,7 @@ use super::Adam;
 use super::data::Data;
 use super::losses::{SequenceLosses, continuation_loss};
 use super::slow::Slow;
+use super::trust::Trust;
 use crate::config::{AgentConfig, LearnerConfig};
 use crate::inference::Snapshot;
 use crate::model::{Returns, Tail, World};
@@ -81,6 +82,7 @@ pub struct Learner {
     pub(super) slow: Slow,
     pub(super) model_adam: Adam,
     pub(super) policy_adam: Adam,
+    pub(super) trust: Trust,
     pub(super) updates: u64,
 }
 
@@ -109,6 +111,7 @@ impl Learner {
             action_dim,
             observation_dim,
             world,
+            trust: Trust::default(),
             updates: 0,
         }
     }
@@ -130,7 +133,7 @@ impl Learner {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
-        returns: Returns,
+        returns: &Returns,
     ) -> (Tensor<2>, Tensor<4>) {
         let world = self.world.clone().no_grad();
         let actions = Tensor::from_inner(actions).require_grad();
@@ -141,6 +144,11 @@ impl Learner {
         // sequences do not see each other: the gradient of the sum is that of every one
         let gradients = scores.clone().sum().backward();
         (scores.inner(), actions.grad(&gradients).expect("scores depend on actions"))
+    }
+
+    /// Weights of the rewards of a plan by how well the model predicts them, for [`Returns::weighted`].
+    pub fn reward_trust(&self) -> Vec<f64> {
+        self.trust.weights()
     }
 
     /// Updates done.
@@ -207,19 +215,22 @@ impl Learner {
     }
 
     /// After all steps: the new networks act, the slow ones follow, and the numbers are read. `scalars`: total loss, policy
-    /// loss, norm of the gradient.
+    /// loss, norm of the gradient; `foresight`: what [`Trust`] observed.
     pub(super) fn finish(
         &mut self,
         l: SequenceLosses,
         continuation: Tensor<1>,
         scalars: [Tensor<1>; 3],
+        foresight: Tensor<1>,
     ) -> Update {
         self.online = Snapshot::new(self.world.valid());
         self.follow();
         let mean = |x: Tensor<1>| x.inner().mean();
         let [total, policy, norm] = scalars;
         let scalars = [total, mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];
-        read_back(l.priority.inner(), scalars, mean(continuation))
+        let (update, observed) = read_back(l.priority.inner(), scalars, mean(continuation), foresight);
+        self.trust.follow(&observed);
+        update
     }
 
     /// A step of the policy alone down `loss`, which is returned.
@@ -260,13 +271,19 @@ pub(super) fn to_act_in(mask: Tensor<2>, terminated: Tensor<2>) -> Tensor<2> {
     with_start(mask * (-terminated + 1.0))
 }
 
-/// Priorities and losses, the latter in the order of [`Losses`]'s fields, in one read from the device.
-fn read_back(priorities: Tensor<1>, losses: [Tensor<1>; 6], continuation: Tensor<1>) -> Update {
+/// Priorities and losses, the latter in the order of [`Losses`]'s fields, and `foresight`, in one read from the device.
+fn read_back(
+    priorities: Tensor<1>,
+    losses: [Tensor<1>; 6],
+    continuation: Tensor<1>,
+    foresight: Tensor<1>,
+) -> (Update, Vec<f32>) {
     let scalars = Tensor::cat(losses.into_iter().chain([continuation]).collect(), 0);
-    let read = Transaction::default().register(priorities).register(scalars).execute();
+    let read = Transaction::default().register(priorities).register(scalars).register(foresight).execute();
     let mut vectors = read.into_iter().map(|data| data.try_to_vec::<f32>().expect("losses are f32"));
-    let (Some(priorities), Some(scalars)) = (vectors.next(), vectors.next()) else {
-        unreachable!("two tensors were registered")
+    let (Some(priorities), Some(scalars), Some(foresight)) = (vectors.next(), vectors.next(), vectors.next())
+    else {
+        unreachable!("three tensors were registered")
     };
     let s = |i: usize| scalars[i] as f64;
     let losses = Losses {
@@ -278,5 +295,5 @@ fn read_back(priorities: Tensor<1>, losses: [Tensor<1>; 6], continuation: Tensor
         gradient_norm: s(5),
         continuation: s(6),
     };
-    Update { priorities, losses }
+    (Update { priorities, losses }, foresight)
 }

@@ -2,6 +2,7 @@
 
 use super::data::Data;
 use super::losses::{Prediction, Target, sequence_losses, step_weights, td_target};
+use super::trust::Trust;
 use super::update::{Learner, Rollout, Update, to_act_in};
 use crate::model::Pick;
 use crate::rng::Stream;
@@ -12,13 +13,15 @@ impl Learner {
         let Data { observations, actions, rewards, terminated, mask, importance, reward_range } = data;
         let [b, h] = rewards.dims();
         let range = self.config.value_range(reward_range);
-        let mut target = self.targets_v1(observations.clone(), rewards, terminated.clone(), range, noise);
+        let mut target =
+            self.targets_v1(observations.clone(), rewards.clone(), terminated.clone(), range, noise);
         let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, mut prediction) =
             self.predict_v1(Tensor::from_inner(first), Tensor::from_inner(actions));
         let continuation =
             self.continuation_losses(prediction.latents.clone(), terminated.clone(), mask.clone());
         let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
+        let foresight = Trust::observe(prediction.rewards.clone().inner(), rewards, mask.clone());
         self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = step_weights(mask.clone(), self.config.rho);
         let l = sequence_losses(prediction, target, Tensor::from_inner(weights));
@@ -26,7 +29,7 @@ impl Learner {
         // the loss is a sum over H steps: its gradient is scaled by 1/H
         let norm = self.step_model(total.clone() / h as f64);
         let policy = self.update_policy_v1(latents.inner(), to_act_in(mask, terminated), noise);
-        self.finish(l, continuation / h as f64, [total.inner(), policy, norm])
+        self.finish(l, continuation / h as f64, [total.inner(), policy, norm], foresight)
     }
 
     /// Everything the model is asked to predict, without gradients.

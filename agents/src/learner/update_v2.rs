@@ -4,6 +4,7 @@ use super::data::Data;
 use super::losses::{Target, step_weights, td_target};
 use super::losses_v2::{Prediction, sequence_losses, spread};
 use super::slow::Slow;
+use super::trust::Trust;
 use super::update::{Learner, Rollout, Update, to_act_in};
 use crate::model::{Bins, Codec, Pick, Reduce};
 use crate::rng::Stream;
@@ -14,20 +15,23 @@ impl Learner {
         let Data { observations, actions, rewards, terminated, mask, importance, reward_range } = data;
         let [b, h] = rewards.dims();
         let range = self.config.value_range(reward_range);
-        let mut target = self.targets_v2(observations.clone(), rewards, terminated.clone(), range, noise);
+        let mut target =
+            self.targets_v2(observations.clone(), rewards.clone(), terminated.clone(), range, noise);
         let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, mut prediction) =
             self.predict_v2(Tensor::from_inner(first), Tensor::from_inner(actions), noise);
         let continuation =
             self.continuation_losses(prediction.latents.clone(), terminated.clone(), mask.clone()) / h as f64;
         let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
+        let predicted = self.world.codec().read(prediction.rewards.clone()).inner().reshape([b, h]);
+        let foresight = Trust::observe(predicted, rewards, mask.clone());
         self.measure(&latents, &mut prediction.latents, &mut target.latents);
         let weights = Tensor::from_inner(step_weights(mask.clone(), self.config.rho));
         let l = sequence_losses(prediction, target, weights, self.bins());
         let total = self.weigh(&l, &continuation, importance) + penalty;
         let norm = self.step_model(total.clone());
         let policy = self.update_policy_v2(latents.inner(), to_act_in(mask, terminated), noise);
-        self.finish(l, continuation, [total.inner(), policy, norm])
+        self.finish(l, continuation, [total.inner(), policy, norm], foresight)
     }
 
     /// Everything the model is asked to predict, without gradients: the online encoder's latents, and values by two of the

@@ -50,7 +50,7 @@ impl World {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
-        returns: Returns,
+        returns: &Returns,
     ) -> Tensor<2> {
         let steps = steps_at_once(&z0.device());
         self.score_in_blocks(z0, actions, tail, gates, returns, steps)
@@ -62,7 +62,7 @@ impl World {
         actions: Tensor<4>,
         tail: Tail,
         gates: Option<Tensor<3>>,
-        returns: Returns,
+        returns: &Returns,
         steps_at_once: usize,
     ) -> Tensor<2> {
         let [environments, count, horizon, action_dim] = actions.dims();
@@ -99,7 +99,7 @@ impl World {
         actions: Tensor<3>,
         tail_noise: Tensor<2>,
         gates: Option<Tensor<3>>,
-        returns: Returns,
+        returns: &Returns,
     ) -> (Tensor<1>, Tensor<2>, Tensor<2>) {
         let [rows, horizon, action_dim] = actions.dims();
         let latent = z0.dims()[1];
@@ -197,7 +197,7 @@ mod tests {
         for config in DynamicsKind::ALL.into_iter().flat_map(models) {
             let w = world(&config);
             for (horizon, lambda) in [(1, 1.0), (4, 1.0), (4, 0.6)] {
-                let returns = Returns { discount: 0.9, lambda };
+                let returns = &Returns::lambda(0.9, lambda);
                 let (of_rewards, of_values) = (returns.of_rewards(horizon), returns.of_values(horizon));
                 let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 3, horizon, 2], 4));
                 let noise = normal::<3>([2, 3, 2], 5) * 0.1;
@@ -252,7 +252,7 @@ mod tests {
             let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 37, 5, 2], 4));
             let tail = Tail { noise: normal::<3>([2, 37, 2], 5) * 0.1, picks: PICKS.to_vec() };
             let gates = w.dynamics.gates(conditioning, z0.clone(), normal::<3>([2, 5, 2], 6));
-            let returns = Returns { discount: 0.9, lambda: 0.6 };
+            let returns = &Returns::lambda(0.9, 0.6);
             let score = |steps| {
                 let gates = gates.clone();
                 w.score_in_blocks(z0.clone(), a.clone(), tail.clone(), gates, returns, steps)
@@ -276,7 +276,7 @@ mod tests {
         w.break_critic(0);
         w.break_critic(1);
         let tail = Tail { noise: normal::<3>([1, 50, 2], 5), picks: vec![PICKS[0]] };
-        let score = w.score(z0, normal::<4>([1, 50, 3, 2], 4), tail, None, Returns::to_the_end(0.9));
+        let score = w.score(z0, normal::<4>([1, 50, 3, 2], 4), tail, None, &Returns::to_the_end(0.9));
         assert!(values(score).into_iter().all(f32::is_nan));
     }
 }
