@@ -12,7 +12,9 @@ pub use koopman::{
     Conditioning, ControlConfig, ControlForm, EigenvalueConfig, EigenvalueForm, KoopmanConfig, Mu, Omega,
     PlanConditioning, RemainderConfig, StepSize, Training,
 };
-pub use planner::{DepthWeights, GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind};
+pub use planner::{
+    DepthWeights, GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind, Precision,
+};
 pub use recipe::{
     Continuation, DiscountRule, EpisodeDiscount, LatentNorm, LearnerV2Config, ModelV2Config, Recipe,
     ValueBounds,

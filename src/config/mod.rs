@@ -12,7 +12,8 @@ pub use preset::Preset;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use td_koopman_agents::config::{
-    AgentConfig, Continuation, DepthWeights, LearnerConfig, ModelConfig, PlannerConfig, Recipe, ReplayConfig,
+    AgentConfig, Continuation, DepthWeights, DynamicsKind, LearnerConfig, ModelConfig, PlannerConfig,
+    PlannerKind, Precision, Recipe, ReplayConfig,
 };
 use td_koopman_agents::planner::Budget;
 use td_koopman_envs::Spec;
@@ -278,6 +279,13 @@ impl RunConfig {
             planner.depth_lambda,
             "has no say with planner.depth_weights = \"measured\"; leave it at 1",
         )?;
+        let packed = matches!(self.model.dynamics, DynamicsKind::Koopman | DynamicsKind::Mlp);
+        require(
+            planner.precision == Precision::F32 || (packed && planner.kind != PlannerKind::Grad),
+            "planner.precision",
+            "bf16",
+            "needs the packed kernels of Koopman and MLP dynamics, and a planner without gradients",
+        )?;
         let candidates = budget.candidates();
         require(
             !planner.kind.refits() || planner.num_elites <= candidates,
@@ -305,7 +313,6 @@ fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str) ->
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use td_koopman_agents::config::PlannerKind;
 
     /// The defaults with some keys set.
     pub(crate) fn with(settings: &[&str]) -> Result<RunConfig, ConfigError> {
@@ -426,6 +433,7 @@ pub(crate) mod tests {
             ("planner.rescored=3", "to choose"),
             ("planner.depth_lambda=0", "above 0"),
             ("planner={depth_lambda=0.5, depth_weights=\"measured\"}", "has no say"),
+            ("planner={kind=\"grad\", precision=\"bf16\"}", "without gradients"),
             ("planner.prior_weight=-1", "at least 0"),
             ("learner.horizon_ramp={start=0,updates=9}", "at least 1"),
             ("learner.horizon_ramp={start=9,updates=9}", "must not exceed"),

@@ -27,6 +27,8 @@ pub struct PlannerConfig {
     /// w: how much a first action must gain for leaving the policy's, in standard deviations of the first scores and by its squared
     /// distance from it (`mppi`, `mppi2`, `cem`, `icem`); 0 = nothing.
     pub prior_weight: f64,
+    /// What the packed networks multiply.
+    pub precision: Precision,
     /// What says how far a plan is trusted, see [`Returns`](crate::model::Returns).
     pub depth_weights: DepthWeights,
     /// λ of [`DepthWeights::Lambda`].
@@ -61,6 +63,17 @@ impl PlannerConfig {
             _ => 0,
         }
     }
+}
+
+/// Factors of the matrix products that score plans with packed networks; sums, activations and a Koopman latent's own turning
+/// are `f32` in any case, and so is learning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 24 bits.
+    F32,
+    /// Weights and what they are multiplied by rounded to bfloat16, 8 bits: twice as many products a cycle.
+    Bf16,
 }
 
 /// Weights of a plan's rewards by their depth.

@@ -116,6 +116,7 @@ impl AgentConfig {
                 num_elites: 8,
                 rescored: 0,
                 prior_weight: 0.0,
+                precision: Precision::F32,
                 depth_weights: DepthWeights::Lambda,
                 depth_lambda: 1.0,
                 iterations: 4,

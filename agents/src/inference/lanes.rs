@@ -1,12 +1,13 @@
-//! Sixteen numbers handled together: one AVX-512 register, two of AVX2, or an array.
+//! Sixteen numbers handled together: one AVX-512 register, two of AVX2, or an array; and sixteen sums of products of pairs.
 
+use super::bf16::unpaired;
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, mem::transmute};
 
 /// Width of [`Lanes`].
 pub(super) const WIDTH: usize = 16;
 
-/// Sixteen `f32`.
+/// Sixteen `f32`, or sums of them whose factors are pairs of bfloat16 in the bits of an `f32`.
 ///
 /// # Safety
 /// Every method needs the instruction set of its type to be there; pointers must be valid for sixteen numbers.
@@ -16,7 +17,7 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn splat(x: f32) -> Self;
-    /// self + x·w
+    /// self + x·w, of pairs self + x₀·w₀ + x₁·w₁
     unsafe fn add_product(self, x: Self, w: Self) -> Self;
 }
 
@@ -101,5 +102,68 @@ impl Lanes for __m512 {
     unsafe fn add_product(self, x: Self, w: Self) -> Self {
         // SAFETY: the caller has AVX-512.
         unsafe { _mm512_fmadd_ps(x, w, self) }
+    }
+}
+
+/// Pairs on any processor; a reference more than something to plan with.
+#[derive(Clone, Copy)]
+pub(super) struct Pairs([f32; WIDTH]);
+
+impl Lanes for Pairs {
+    const ABREAST: usize = 1;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's pointer is valid for sixteen numbers.
+        unsafe { Self(<[f32; WIDTH]>::load(from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's pointer is valid for sixteen numbers.
+        unsafe { self.0.store(to) }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Self([x; WIDTH])
+    }
+    #[inline(always)]
+    unsafe fn add_product(mut self, x: Self, w: Self) -> Self {
+        for i in 0..WIDTH {
+            let ([x0, x1], [w0, w1]) = (unpaired(x.0[i]), unpaired(w.0[i]));
+            self.0[i] = x0.mul_add(w0, x1.mul_add(w1, self.0[i]));
+        }
+        self
+    }
+}
+
+/// One AVX-512 register of pairs, or of their sums.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Pairs(__m512);
+
+#[cfg(target_arch = "x86_64")]
+impl Lanes for Avx512Pairs {
+    const ABREAST: usize = 4;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller has AVX-512 and a pointer valid for sixteen numbers.
+        unsafe { Self(_mm512_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { Self(_mm512_set1_ps(x)) }
+    }
+    #[inline(always)]
+    unsafe fn add_product(self, x: Self, w: Self) -> Self {
+        // SAFETY: the caller has AVX-512 BF16; the bits of the factors are pairs, as the type says.
+        unsafe {
+            let (x, w) = (transmute::<__m512, __m512bh>(x.0), transmute::<__m512, __m512bh>(w.0));
+            Self(_mm512_dpbf16_ps(self.0, x, w))
+        }
     }
 }

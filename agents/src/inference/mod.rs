@@ -3,6 +3,7 @@
 //! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. What has no
 //! packed form plans there on a CPU as well: dynamics with a memory.
 
+mod bf16;
 mod head;
 mod lanes;
 mod layer;
@@ -19,7 +20,7 @@ pub(crate) use network::{After, Network};
 pub(crate) use policy::Policy;
 pub(crate) use rows::LayerNorm;
 
-use crate::config::Conditioning;
+use crate::config::{Conditioning, Precision};
 use crate::device::is_plain_flex;
 use crate::model::{Returns, Tail, World};
 use crate::ops::contiguous_flex;
@@ -58,14 +59,15 @@ impl Packed {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     world: World,
+    precision: Precision,
     /// Once somebody planned on a CPU; `None` inside for networks without a packed form.
     packed: OnceLock<Option<Packed>>,
 }
 
 impl Snapshot {
-    /// Of networks without gradients.
-    pub fn new(world: World) -> Self {
-        Self { world, packed: OnceLock::new() }
+    /// Of networks without gradients; what is packed multiplies with this precision.
+    pub fn new(world: World, precision: Precision) -> Self {
+        Self { world, precision, packed: OnceLock::new() }
     }
 
     /// The networks.
@@ -77,7 +79,7 @@ impl Snapshot {
         if !is_plain_flex(on) {
             return None;
         }
-        self.packed.get_or_init(|| self.world.packed()).as_ref()
+        self.packed.get_or_init(|| self.world.packed(self.precision)).as_ref()
     }
 
     /// See [`Dynamics::gates`](crate::model::dynamics::Dynamics::gates).

@@ -1,5 +1,6 @@
 //! One step of the latent dynamics for a block of rows.
 
+use super::bf16::Rounded;
 use super::layer::Layer;
 use super::network::{Network, Scratch};
 use super::rows;
@@ -52,6 +53,7 @@ pub(super) struct Buffers {
     held: Vec<f32>,
     remainder: Scratch,
     push: Vec<f32>,
+    rounded: Rounded,
 }
 
 impl Motion {
@@ -102,7 +104,7 @@ impl KoopmanMotion {
         }
         let push = &mut buffers.push;
         push.resize((rows * self.input.stride()).max(push.len()), 0.0);
-        self.input.apply(u.numbers, u.stride, rows, push);
+        self.input.apply(u.numbers, u.stride, rows, push, &mut buffers.rounded);
         if let Some(r) = &self.correction {
             let correction = r.forward(za, stride, rows, &mut buffers.remainder);
             let pushes = push.chunks_exact_mut(self.input.stride());

@@ -1,7 +1,9 @@
 //! A small network on packed weights: all its layers pass over one block of rows before the next block begins.
 
+use super::bf16::Rounded;
 use super::layer::Layer;
 use super::rows::LayerNorm;
+use crate::config::Precision;
 use crate::ops::Activation;
 use crate::ops::simd::{self, multiversion};
 use burn::prelude::*;
@@ -14,14 +16,15 @@ pub(crate) enum After {
 }
 
 /// Linear layers with something after each.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Network {
     layers: Vec<(Layer, After)>,
+    precision: Precision,
 }
 
-/// Two buffers that layers write to in turn.
+/// Two buffers that layers write to in turn, and their rounded inputs.
 #[derive(Default)]
-pub(super) struct Scratch([Vec<f32>; 2]);
+pub(super) struct Scratch([Vec<f32>; 2], Rounded);
 
 /// A block of rows, `stride` apart.
 pub(super) struct Rows<'a> {
@@ -30,11 +33,16 @@ pub(super) struct Rows<'a> {
 }
 
 impl Network {
+    /// Without layers.
+    pub fn new(precision: Precision) -> Self {
+        Self { layers: Vec::new(), precision }
+    }
+
     /// With x·W + b and `after` behind the others.
     pub fn then(mut self, (weight, bias): (Tensor<2>, Tensor<1>), after: After) -> Self {
         let layer = match &after {
-            After::Norm(norm) if norm.expects_mean_zero() => Layer::centred(weight, bias),
-            _ => Layer::new(weight, Some(bias)),
+            After::Norm(norm) if norm.expects_mean_zero() => Layer::centred(weight, bias, self.precision),
+            _ => Layer::new(weight, Some(bias), self.precision),
         };
         self.layers.push((layer, after));
         self
@@ -55,7 +63,7 @@ impl Network {
         x: &[f32],
         x_stride: usize,
         rows: usize,
-        Scratch([to, from]): &'a mut Scratch,
+        Scratch([to, from], rounded): &'a mut Scratch,
     ) -> Rows<'a> {
         let (mut to, mut from, mut stride) = (to, from, x_stride);
         for (i, (layer, after)) in self.layers.iter().enumerate() {
@@ -64,7 +72,7 @@ impl Network {
             if to.len() < numbers {
                 to.resize(numbers, 0.0);
             }
-            layer.apply(input, stride, rows, to);
+            layer.apply(input, stride, rows, to, rounded);
             stride = layer.stride();
             match after {
                 After::Activation(Activation::Identity) => {}
@@ -123,13 +131,13 @@ mod tests {
                 let mlp = Mlp::build(sizes, hidden, last, stream, device);
                 // nothing is between a LayerNorm at the end and what follows it
                 let end = if last == Last::Normed { Activation::Identity } else { Activation::Tanh };
-                agrees(&mlp.packed(end), &x, mlp.forward_into(x.clone(), end));
+                agrees(&mlp.packed(end, Precision::F32), &x, mlp.forward_into(x.clone(), end));
             }
         }
         for hidden in [Hidden::Elu, normed] {
             let mut critic = Critic::new([9, 40, 3], hidden, stream, device);
             critic.set_last(stream);
-            agrees(&critic.packed(), &x, critic.forward(x.clone()));
+            agrees(&critic.packed(Precision::F32), &x, critic.forward(x.clone()));
         }
     }
 }

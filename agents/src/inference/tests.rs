@@ -24,10 +24,14 @@ fn tail(snapshot: &Snapshot, noise: Tensor<3>) -> Tail {
 }
 
 fn build(config: &ModelConfig) -> Snapshot {
+    build_with(config, Precision::F32)
+}
+
+fn build_with(config: &ModelConfig, precision: Precision) -> Snapshot {
     let stream = &mut Stream::new(1, "init");
     let mut world = World::new(config, 4, 3, stream, &crate::device::cpu());
     world.open(stream);
-    Snapshot::new(world)
+    Snapshot::new(world, precision)
 }
 
 /// Every form of the dynamics with both recipes, without and with a continuation; and every bound of latents.
@@ -74,6 +78,14 @@ fn snapshots() -> impl Iterator<Item = (String, Snapshot)> {
     configs().into_iter().map(|(name, config)| (name, build(&config)))
 }
 
+/// The same, and those that plan with rounded numbers.
+fn snapshots_of_both() -> impl Iterator<Item = (String, Snapshot)> {
+    let rounded = |(name, config): (String, ModelConfig)| {
+        (format!("{name}, rounded"), build_with(&config, Precision::Bf16))
+    };
+    snapshots().chain(configs().into_iter().map(rounded))
+}
+
 /// D of a snapshot.
 fn latent(snapshot: &Snapshot) -> usize {
     snapshot.packed(&crate::device::cpu()).expect("it has a packed form").latent
@@ -100,6 +112,27 @@ fn blocks_of_sequences_score_as_the_tensors_do() {
                 assert!(difference < 1e-4 * scale, "{name} {conditioning:?} {h}: {difference} of {scale}");
             }
         }
+    }
+}
+
+/// Eight bits a factor are 0.2 % of it; errors of a product's terms cancel, those of steps add up.
+#[test]
+fn rounded_scores_and_proposals_stay_near() {
+    // where an end is predicted a logit just above zero may come to lie just below
+    for (name, config) in configs().into_iter().filter(|(_, c)| c.continuation == Continuation::Off) {
+        let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|p| build_with(&config, p));
+        let (z0, a) = (normal::<2>([2, latent(&exact)], 3), normal::<4>([2, 50, 5, 3], 4).clamp(-1.0, 1.0));
+        let scores = |snapshot: &Snapshot| {
+            let tail = tail(snapshot, normal::<3>([2, 50, 3], 5) * 0.1);
+            snapshot.score(z0.clone(), a.clone(), tail, None, &Returns::to_the_end(0.9))
+        };
+        let scale = scores(&exact).abs().max().into_scalar::<f32>();
+        let difference = max_difference(scores(&exact), scores(&rounded)) / scale;
+        // not the same numbers, or nothing was rounded
+        assert!(1e-5 < difference && difference < 0.03, "{name}: {difference}");
+        let propose = |snapshot: &Snapshot| snapshot.propose(z0.clone(), a.clone() * 0.1);
+        let difference = max_difference(propose(&exact), propose(&rounded));
+        assert!(difference < 0.03, "{name}: {difference}");
     }
 }
 
@@ -141,7 +174,7 @@ fn what_has_no_packed_form_plans_with_the_tensors() {
     let sequences = [DynamicsKind::Gru, DynamicsKind::Transformer, DynamicsKind::Dssm];
     for config in sequences.into_iter().flat_map(tiny_of_both).map(|config| config.model) {
         let snapshot = build(&config);
-        assert!(snapshot.world().packed().is_none());
+        assert!(snapshot.world().packed(Precision::F32).is_none());
         let (z0, a) = (normal::<2>([2, 16], 3), normal::<4>([2, 37, 5, 3], 4));
         let tails = tail(&snapshot, normal::<3>([2, 37, 3], 5) * 0.1);
         let gates = snapshot.gates(Conditioning::Nominal, z0.clone(), normal::<3>([2, 5, 3], 6));
@@ -167,7 +200,7 @@ fn proposals_equal_those_of_the_tensors() {
 /// To the bit: neither the threads, nor the environments planned together, nor their candidates change a score.
 #[test]
 fn scores_depend_on_nothing_but_the_sequence() {
-    for (name, snapshot) in snapshots() {
+    for (name, snapshot) in snapshots_of_both() {
         let (z0, a) = (normal::<2>([3, latent(&snapshot)], 3), normal::<4>([3, 101, 4, 3], 4));
         let tails = normal::<3>([3, 101, 3], 5);
         let score = |e: usize, count: usize, n: usize, m: usize| {
@@ -197,7 +230,7 @@ fn scores_depend_on_nothing_but_the_sequence() {
 /// model predicts.
 #[test]
 fn a_broken_critic_is_seen_in_the_score() {
-    for (name, snapshot) in snapshots() {
+    for (name, snapshot) in snapshots_of_both() {
         let mut world = snapshot.world().clone();
         (0..world.critics.len()).for_each(|i| world.break_critic(i));
         let score = |snapshot: &Snapshot| {
@@ -211,14 +244,14 @@ fn a_broken_critic_is_seen_in_the_score() {
             ))
         };
         assert!(score(&snapshot).iter().all(|x| x.is_finite()), "{name}");
-        assert!(score(&Snapshot::new(world)).iter().all(|x| x.is_nan()), "{name}");
+        assert!(score(&Snapshot::new(world, snapshot.precision)).iter().all(|x| x.is_nan()), "{name}");
     }
 }
 
 /// A latent that is not a number has no plausible score either, whatever the heads make of it.
 #[test]
 fn a_broken_latent_is_seen_in_the_score() {
-    for (name, snapshot) in snapshots() {
+    for (name, snapshot) in snapshots_of_both() {
         let z0 = normal::<2>([1, latent(&snapshot)], 3) * f32::NAN;
         let tail = tail(&snapshot, normal::<3>([1, 7, 3], 5));
         let score = snapshot.score(z0, normal::<4>([1, 7, 3, 3], 4), tail, None, &Returns::to_the_end(0.9));
@@ -234,7 +267,7 @@ fn nothing_counts_behind_a_predicted_end() {
         let always = |logit| {
             let mut world = build(&config).world().clone();
             world.set_continuation(logit);
-            Snapshot::new(world)
+            Snapshot::new(world, Precision::F32)
         };
         let [ending, going_on, endless] = [Some(-1.0), Some(1.0), None].map(always);
         let d = latent(&ending);

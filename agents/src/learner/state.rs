@@ -53,7 +53,7 @@ impl Learner {
             saved.parameters.iter().filter_map(strip).collect()
         };
         self.world = write_parameters(self.world.clone(), &group("world."))?;
-        self.online = Snapshot::new(self.world.valid());
+        self.online = Snapshot::new(self.world.valid(), self.precision);
         self.slow.import(&group("target."))?;
         let [model_steps, policy_steps] = saved.optimizer_steps;
         self.model_adam.import(model_steps, &group("adam."), &self.device);

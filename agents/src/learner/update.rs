@@ -5,7 +5,7 @@ use super::data::Data;
 use super::losses::{SequenceLosses, continuation_loss};
 use super::slow::Slow;
 use super::trust::Trust;
-use crate::config::{AgentConfig, LearnerConfig};
+use crate::config::{AgentConfig, LearnerConfig, Precision};
 use crate::inference::Snapshot;
 use crate::model::{Returns, Tail, World};
 use crate::replay::Batch;
@@ -71,6 +71,8 @@ pub struct Learner {
     pub(super) config: LearnerConfig,
     pub(super) device: Device,
     policy_noise: PolicyNoise,
+    /// Of plans.
+    pub(super) precision: Precision,
     /// Share and width of the critics' layer with dropout.
     pub(super) critic_dropout: (f64, usize),
     action_dim: usize,
@@ -99,13 +101,14 @@ impl Learner {
         let world = World::new(&config.model, observation_dim, action_dim, init, &autodiff);
         let l = &config.learner;
         Self {
-            online: Snapshot::new(world.valid()),
+            online: Snapshot::new(world.valid(), config.planner.precision),
             slow: Slow::new(config.model.recipe, world.valid(), device),
             model_adam: Adam::new(l.learning_rate, l.adam_epsilon, l.max_gradient_norm)
                 .with_part("encoder", l.encoder_rate_scale),
             policy_adam: Adam::new(l.policy_learning_rate, l.policy_adam_epsilon, l.max_gradient_norm),
             config: l.clone(),
             policy_noise: config.policy_noise(),
+            precision: config.planner.precision,
             critic_dropout: (config.model.v2.critic_dropout, config.model.hidden_dim),
             device: device.clone(),
             action_dim,
@@ -223,7 +226,7 @@ impl Learner {
         scalars: [Tensor<1>; 3],
         foresight: Tensor<1>,
     ) -> Update {
-        self.online = Snapshot::new(self.world.valid());
+        self.online = Snapshot::new(self.world.valid(), self.precision);
         self.follow();
         let mean = |x: Tensor<1>| x.inner().mean();
         let [total, policy, norm] = scalars;

@@ -1,7 +1,7 @@
 //! Plain and critic networks.
 
 use super::init::{Init, linear};
-use crate::config::{ModelConfig, Recipe};
+use crate::config::{ModelConfig, Precision, Recipe};
 use crate::inference::{After, LayerNorm, Network, numbers};
 use crate::ops::{self, Activation, NormActivation};
 use crate::rng::Stream;
@@ -165,8 +165,8 @@ impl Mlp {
     }
 
     /// The same packed for planning.
-    pub(crate) fn packed(&self, end: Activation) -> Network {
-        self.packed_behind(Network::default(), end)
+    pub(crate) fn packed(&self, end: Activation, precision: Precision) -> Network {
+        self.packed_behind(Network::new(precision), end)
     }
 
     fn packed_behind(&self, net: Network, end: Activation) -> Network {
@@ -234,9 +234,9 @@ impl Critic {
     }
 
     /// Packed for planning.
-    pub(crate) fn packed(&self) -> Network {
+    pub(crate) fn packed(&self, precision: Precision) -> Network {
         let norm = packed_norm(&self.gamma, &self.beta, self.activation);
-        let input = Network::default().then(weights(&self.input), norm);
+        let input = Network::new(precision).then(weights(&self.input), norm);
         self.tail.packed_behind(input, Activation::Identity)
     }
 }

@@ -6,7 +6,7 @@ use super::init::Init;
 use super::latent::Bound;
 use super::mlp::{Critic, Hidden, Last, Mlp};
 use super::policy::{self, Drawn};
-use crate::config::{Continuation, ModelConfig, Recipe, StateDecoder};
+use crate::config::{Continuation, ModelConfig, Precision, Recipe, StateDecoder};
 use crate::inference::{Head, Packed, Policy};
 use crate::ops::Activation;
 use crate::rng::Stream;
@@ -180,20 +180,25 @@ impl World {
     }
 
     /// Packed for planning on a CPU; `None` if something has no packed form.
-    pub(crate) fn packed(&self) -> Option<Packed> {
+    pub(crate) fn packed(&self, precision: Precision) -> Option<Packed> {
         let policy = match self.actor {
-            Actor::Deterministic => Policy::Deterministic(self.policy.packed(Activation::Tanh)),
-            Actor::Gaussian { log_std_range } => {
-                Policy::Gaussian(self.policy.packed(Activation::Identity), log_std_range.map(|x| x as f32))
-            }
+            Actor::Deterministic => Policy::Deterministic(self.policy.packed(Activation::Tanh, precision)),
+            Actor::Gaussian { log_std_range } => Policy::Gaussian(
+                self.policy.packed(Activation::Identity, precision),
+                log_std_range.map(|x| x as f32),
+            ),
         };
         Some(Packed {
             latent: self.encoder.outputs(),
-            motion: self.dynamics.packed()?,
-            reward: Head::new(self.reward.packed(Activation::Identity), &self.codec),
-            critics: self.critics.iter().map(|critic| Head::new(critic.packed(), &self.codec)).collect(),
+            motion: self.dynamics.packed(precision)?,
+            reward: Head::new(self.reward.packed(Activation::Identity, precision), &self.codec),
+            critics: self
+                .critics
+                .iter()
+                .map(|critic| Head::new(critic.packed(precision), &self.codec))
+                .collect(),
             policy,
-            continuation: self.continuation.as_ref().map(|net| net.packed(Activation::Identity)),
+            continuation: self.continuation.as_ref().map(|net| net.packed(Activation::Identity, precision)),
         })
     }
 }

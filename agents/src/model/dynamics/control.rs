@@ -1,7 +1,7 @@
 //! The control term: how an action pushes the latent.
 
 use super::eigenvalues::Complex;
-use crate::config::{ControlConfig, ControlForm};
+use crate::config::{ControlConfig, ControlForm, Precision};
 use crate::inference::Network;
 use crate::model::init::{Init, orthogonal};
 use crate::model::mlp::Mlp;
@@ -70,13 +70,13 @@ impl Control {
     }
 
     /// f, packed for planning.
-    pub(crate) fn packed_encoder(&self) -> Network {
-        self.action_encoder.packed(Activation::Identity)
+    pub(crate) fn packed_encoder(&self, precision: Precision) -> Network {
+        self.action_encoder.packed(Activation::Identity, precision)
     }
 
     /// The gate without its 1, packed for planning.
-    pub(crate) fn packed_gate(&self) -> Option<Network> {
-        self.gate.as_ref().map(|s| s.packed(self.bound()))
+    pub(crate) fn packed_gate(&self, precision: Precision) -> Option<Network> {
+        self.gate.as_ref().map(|s| s.packed(self.bound(), precision))
     }
 
     /// L̄ = gain · L as a real `[l, 2m]` matrix.

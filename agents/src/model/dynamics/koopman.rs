@@ -6,7 +6,7 @@
 use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use super::remainder::Remainder;
-use crate::config::{Conditioning, ModelConfig};
+use crate::config::{Conditioning, ModelConfig, Precision};
 use crate::inference::{KoopmanMotion, Layer, numbers};
 use crate::ops::{self, LinearRollout, Unroll};
 use crate::rng::Stream;
@@ -254,16 +254,16 @@ impl Koopman {
     }
 
     /// Packed for planning.
-    pub(crate) fn packed(&self) -> KoopmanMotion {
+    pub(crate) fn packed(&self, precision: Precision) -> KoopmanMotion {
         let System { lambda, input } = self.system();
         KoopmanMotion {
             lambda: numbers(lambda),
-            input: Layer::new(input, None),
-            action_encoder: self.control.packed_encoder(),
-            gate: self.control.packed_gate(),
+            input: Layer::new(input, None, precision),
+            action_encoder: self.control.packed_encoder(precision),
+            gate: self.control.packed_gate(precision),
             recondition_every: self.recondition_every,
-            modulation: self.remainder.packed_modulation(),
-            correction: self.remainder.packed_correction(),
+            modulation: self.remainder.packed_modulation(precision),
+            correction: self.remainder.packed_correction(precision),
         }
     }
 }

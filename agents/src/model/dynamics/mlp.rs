@@ -1,7 +1,7 @@
 //! TOLD, the latent dynamics of TD-MPC v1: z' = MLP([z, a]), absolute (no residual); in TD-MPC2 with normalised layers and
 //! latents.
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Precision};
 use crate::inference::Motion;
 use crate::model::latent::Bound;
 use crate::model::mlp::{Hidden, Mlp};
@@ -57,7 +57,7 @@ impl MlpDynamics {
     }
 
     /// Packed for planning.
-    pub(crate) fn packed(&self) -> Motion {
-        Motion::Mlp(self.net.packed(Activation::Identity), self.bound)
+    pub(crate) fn packed(&self, precision: Precision) -> Motion {
+        Motion::Mlp(self.net.packed(Activation::Identity, precision), self.bound)
     }
 }

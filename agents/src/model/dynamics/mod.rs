@@ -20,7 +20,7 @@ pub use mlp::MlpDynamics;
 pub use remainder::Remainder;
 pub use transformer::Transformer;
 
-use crate::config::{Conditioning, DynamicsKind, ModelConfig};
+use crate::config::{Conditioning, DynamicsKind, ModelConfig, Precision};
 use crate::inference::Motion;
 use crate::ops::LinearRollout;
 use crate::rng::Stream;
@@ -183,10 +183,10 @@ impl Dynamics {
     }
 
     /// Packed for planning; `None` for dynamics that plan with plain tensors.
-    pub(crate) fn packed(&self) -> Option<Motion> {
+    pub(crate) fn packed(&self, precision: Precision) -> Option<Motion> {
         match self {
-            Self::Koopman(d) => Some(Motion::Koopman(d.packed())),
-            Self::Mlp(d) => Some(d.packed()),
+            Self::Koopman(d) => Some(Motion::Koopman(d.packed(precision))),
+            Self::Mlp(d) => Some(d.packed(precision)),
             Self::Gru(_) | Self::Transformer(_) | Self::Dssm(_) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What a linear model leaves over: decay that depends on the latent, and a small correction.
 
-use crate::config::RemainderConfig;
+use crate::config::{Precision, RemainderConfig};
 use crate::inference::Network;
 use crate::model::init::Init;
 use crate::model::mlp::Mlp;
@@ -58,14 +58,14 @@ impl Remainder {
     }
 
     /// tanh q and β, packed for planning.
-    pub(crate) fn packed_modulation(&self) -> Option<(Network, f32)> {
-        let packed = |q: &Mlp| (q.packed(Activation::Tanh), self.depth as f32);
+    pub(crate) fn packed_modulation(&self, precision: Precision) -> Option<(Network, f32)> {
+        let packed = |q: &Mlp| (q.packed(Activation::Tanh, precision), self.depth as f32);
         self.modulation.as_ref().map(packed)
     }
 
     /// r, packed for planning.
-    pub(crate) fn packed_correction(&self) -> Option<Network> {
-        self.correction.as_ref().map(|r| r.packed(Activation::Identity))
+    pub(crate) fn packed_correction(&self, precision: Precision) -> Option<Network> {
+        self.correction.as_ref().map(|r| r.packed(Activation::Identity, precision))
     }
 }
 
