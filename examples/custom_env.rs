@@ -90,7 +90,13 @@ mod tests {
     #[test]
     fn it_can_be_trained_on() {
         register(NAME, || Ok(Box::new(RailCart::new()))).unwrap();
-        let settings = ["env=rail-cart", "steps=300", "train.seed_decisions=200", "evaluation.episodes=1"];
+        let settings = [
+            "env=rail-cart",
+            "steps=300",
+            "train.seed_decisions=200",
+            "train.seed_episodes=0",
+            "evaluation.episodes=1",
+        ];
         let mut layers = Preset::Light.layers();
         layers.extend(settings.map(|setting| Layer::setting(setting).unwrap()));
         let folder = tempfile::tempdir().unwrap();

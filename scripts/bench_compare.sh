@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Times td-koopman and PyTorch at the same sizes, in turn, and prints the ratios.
 #
-# usage: scripts/bench_compare.sh [small|light|paper|training] [ROUNDS]     default: small, 5 rounds
+# usage: scripts/bench_compare.sh [small|light|paper|small-bf16|paper-bf16|training] [ROUNDS]     default: small, 5 rounds
 #        small, light, paper: plans and updates of TD-MPC v1 at the sizes of that preset; beside small, ours at light too
+#        small-bf16, paper-bf16: ours plan with bfloat16 products; PyTorch with f32 and with bfloat16
 #        training: the paper's training-speed protocol
 # needs: PyTorch for $PYTHON (default python3); see scripts/bench_torch.py for a fair peer on AMD processors
 #
@@ -10,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-small} rounds=${2:-5} python=${PYTHON:-python3}
-case $what in
+case ${what%-bf16} in
     small)
         ours=(--preset small,light --horizons 5,20)
         peer=(scripts/bench_torch.py --preset small --horizons 5,20) ;;
@@ -24,9 +25,12 @@ case $what in
         ours=(--preset small --training-lengths 10,20,50,100 --repeats 5)
         peer=(scripts/bench_torch_training.py --lengths 10,20,50,100 --repeats 5) ;;
     *)
-        echo "unknown comparison '$what': use small, light, paper or training" >&2
+        echo "unknown comparison '$what': use small, light, paper, small-bf16, paper-bf16 or training" >&2
         exit 2 ;;
 esac
+if [[ $what == *-bf16 ]]; then
+    ours+=(--set planner.precision=bf16) peer+=(--bf16)
+fi
 folder=results/speed/$what
 cargo build --release
 rm -rf "$folder"

@@ -32,8 +32,8 @@ def main():
     print("|---|" + "---:|" * (len(rivals) + len(others) + 3 * len(subjects)))
     for (what, size), by in cells.items():
         median = lambda of, key="cpu_ms": statistics.median(row[key] for row in by[of])
-        best = min(median(r) for r in rivals)
-        line = [f"{what}, {size}", *(f"{median(of):.1f}" for of in rivals + others)]
+        best = min(median(r) for r in rivals if r in by)
+        line = [f"{what}, {size}", *(f"{median(of):.1f}" if of in by else "" for of in rivals + others)]
         for of in subjects:
             line += [f"{median(of):.1f}", f"{median(of) / best:.2f}", f"{100 * median(of, 'floor_share'):.0f} %"]
         print("| " + " | ".join(line) + " |")

@@ -4,7 +4,7 @@ The peer of `td-koopman bench`, written by us from the paper (Hansen et al. 2022
 (128 candidates, widths 256, batch 256), light (128, 64, 256) and paper (512, 512, 512); 17 observations, 6 actions, latent 50.
 `scripts/bench_compare.sh` runs both in turn.
 
-usage: python bench_torch.py [--preset small|light|paper] [--horizons 5,20] [--threads 1] [--repeats 20] [--json FILE]
+usage: python bench_torch.py [--preset small|light|paper] [--horizons 5,20] [--threads 1] [--repeats 20] [--bf16] [--json FILE]
 needs: torch. On AMD processors PyTorch's MKL refuses its AVX-512 kernels; preload a library that defines
 `int mkl_serv_intel_cpu_true(void) { return 1; }` for a fair peer.
 """
@@ -158,20 +158,28 @@ def cpu_ms(work, repeats):
     return statistics.median(times), min(times), max(times)
 
 
-def rows(preset, horizon, repeats):
+def rows(preset, horizon, repeats, bf16):
     size = PRESETS[preset]
     agent, b = Agent(horizon, **size), size["batch"]
     batch = (torch.randn(horizon + 1, b, OBSERVATION), torch.rand(horizon, b, ACTION) * 2 - 1, torch.rand(horizon, b, 1), torch.ones(b))
     for _ in range(5):  # heads that start at zero make degenerate numbers
         agent.update(*batch)
     observation = torch.randn(OBSERVATION)
+
+    def rounded():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            agent.plan(observation)
+
+    plan = f"E 1 N {size['samples']} H {horizon}"
     work = {
-        ("update", f"B {b} H {horizon}"): lambda: agent.update(*batch),
-        ("plan", f"E 1 N {size['samples']} H {horizon}"): lambda: agent.plan(observation),
+        ("update", "torch mlp", f"B {b} H {horizon}"): lambda: agent.update(*batch),
+        ("plan", "torch mlp", plan): lambda: agent.plan(observation),
     }
-    for (what, size), run in work.items():
+    if bf16:
+        work["plan", "torch mlp bf16", plan] = rounded
+    for (what, of, size), run in work.items():
         median, low, high = cpu_ms(run, repeats)
-        yield dict(what=what, of="torch mlp", size=size, cpu_ms=median, cpu_ms_range=[low, high])
+        yield dict(what=what, of=of, size=size, cpu_ms=median, cpu_ms_range=[low, high])
 
 
 def write_json(path, threads, rows):
@@ -188,6 +196,7 @@ def main():
     parser.add_argument("--horizons", type=lambda text: [int(h) for h in text.split(",")], default=[5])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--bf16", action="store_true", help="also time plans with bfloat16 products")
     parser.add_argument("--json", metavar="FILE", help="also write the timings there")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -195,10 +204,10 @@ def main():
     print(f"torch {torch.__version__}, {args.threads} thread(s); process CPU ms: median (min-max)")
     timings = []
     for horizon in args.horizons:
-        for row in rows(args.preset, horizon, args.repeats):
+        for row in rows(args.preset, horizon, args.repeats, args.bf16):
             timings.append(row)
             low, high = row["cpu_ms_range"]
-            print(f"{row['what']:<7} {row['size']:<20} {row['cpu_ms']:10.3f}  ({low:.3f}-{high:.3f})")
+            print(f"{row['what']:<7} {row['of']:<15} {row['size']:<20} {row['cpu_ms']:10.3f}  ({low:.3f}-{high:.3f})")
     write_json(args.json, args.threads, timings)
 
 

@@ -105,6 +105,8 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
         "--set",
         "train.seed_decisions=125",
         "--set",
+        "train.seed_episodes=0",
+        "--set",
         "evaluation.episodes=1",
     ]);
     assert!(trained.status.success(), "{}", said(&trained));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const TINY: [&str; 12] = [
+const TINY: [&str; 13] = [
     "model.hidden_dim=16",
     "model.latent_dim=8",
     "model.encoder_hidden=[16]",
@@ -19,6 +19,7 @@ const TINY: [&str; 12] = [
     "train.checkpoint_seconds=0",
     "threads=1",
     "evaluation.every=450",
+    "train.seed_episodes=0",
 ];
 
 fn start(folder: &Path, env: &str, steps: &str, more: &[&str]) -> Child {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-const TINY: [&str; 13] = [
+const TINY: [&str; 14] = [
     "model.hidden_dim=16",
     "model.latent_dim=8",
     "model.encoder_hidden=[16]",
@@ -15,6 +15,7 @@ const TINY: [&str; 13] = [
     "planner.num_elites=4",
     "planner.iterations=2",
     "train.seed_decisions=200",
+    "train.seed_episodes=0",
     "train.updates_per_decision=0.2",
     "train.checkpoint_seconds=0.05",
     "evaluation.episodes=1",

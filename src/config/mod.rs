@@ -67,6 +67,8 @@ pub struct TrainConfig {
     pub num_envs: usize,
     /// Decisions with uniformly random actions before the first update.
     pub seed_decisions: u64,
+    /// The same as episodes of full length, where that is more.
+    pub seed_episodes: u64,
     /// Updates per decision.
     pub updates_per_decision: f64,
     /// When updates happen.
@@ -114,6 +116,11 @@ impl RunConfig {
             (chosen, _) => chosen,
         };
         agent
+    }
+
+    /// Decisions with uniformly random actions before the first update, in `task`.
+    pub fn seed_decisions(&self, task: &Spec) -> u64 {
+        self.train.seed_decisions.max(self.train.seed_episodes * task.decisions() as u64)
     }
 
     /// The part that defines the agent.
@@ -375,7 +382,10 @@ pub(crate) mod tests {
         assert_eq!((l.batch_size, l.horizon, l.rho, l.consistency_coef), (512, 5, 0.5, 2.0));
         assert_eq!((p.num_samples, p.num_elites, p.iterations, p.temperature), (512, 64, 6, 0.5));
         assert_eq!((paper.model.latent_dim, paper.model.hidden_dim), (50, 512));
-        assert_eq!((paper.train.seed_decisions, p.horizon.decisions), (5000, 25_000));
+        assert_eq!(
+            (paper.train.seed_decisions, paper.train.seed_episodes, p.horizon.decisions),
+            (5000, 0, 25_000)
+        );
     }
 
     /// Columns 2 and 3 of the side-by-side comparison in TD-MPC2's code.
@@ -398,7 +408,8 @@ pub(crate) mod tests {
         let task = |name: &str| crate::task::Task::open(&name.into(), 0).unwrap().spec().clone();
         let halved = Spec { action_repeat: 2, ..task("cheetah-run") };
         assert!((dmc.agent_for(&halved).learner.discount - 0.99).abs() < 1e-12);
-        assert_eq!((gym.learner.rho, gym.train.seed_decisions, gym.train.action_repeat), (0.7, 5000, 1));
+        assert_eq!((gym.learner.rho, gym.train.action_repeat), (0.7, 1));
+        assert_eq!((gym.seed_decisions(&task("halfcheetah")), dmc.seed_decisions(&halved)), (5000, 2500));
         assert_eq!(gym.agent_for(&task("halfcheetah")).learner.discount, 0.99);
         assert_eq!(gym.agent_for(&task("halfcheetah")).model.continuation, Continuation::Off);
         let iterations = |name: &str| dmc.agent_for(&task(name)).planner.iterations;

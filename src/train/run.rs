@@ -201,8 +201,9 @@ impl Run {
 
     /// Uniform at first, then one plan for all environments: `[E, A]`.
     fn choose_actions(&mut self) -> Vec<f32> {
+        let seed_decisions = self.seed_decisions();
         let (state, count) = (&mut self.state, self.tasks.len() * self.tasks[0].spec().action_dim());
-        if state.decision < self.config.train.seed_decisions {
+        if state.decision < seed_decisions {
             return state.streams.exploration.uniform(count, -1.0, 1.0);
         }
         let schedule = self.agent.schedule(state.episode_start());
@@ -232,13 +233,17 @@ impl Run {
         Ok(length)
     }
 
+    fn seed_decisions(&self) -> u64 {
+        self.config.seed_decisions(self.tasks[0].spec())
+    }
+
     /// TD-MPC v1 orders the first `seed_decisions` updates after the first planned episode, then one episode's worth
     /// after each; `finished` are the decisions of all episodes that have just ended.
     fn order_updates(&mut self, finished: u64) {
-        let train = &self.config.train;
-        let decisions = if !self.state.learning && self.state.decision >= train.seed_decisions {
+        let (train, seed_decisions) = (&self.config.train, self.seed_decisions());
+        let decisions = if !self.state.learning && self.state.decision >= seed_decisions {
             self.state.learning = true;
-            train.seed_decisions.max(finished)
+            seed_decisions.max(finished)
         } else if self.state.learning && train.update_cadence == Cadence::Episode {
             finished
         } else {
