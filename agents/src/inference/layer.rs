@@ -1,20 +1,12 @@
-//! One linear layer for few rows: weights packed once, blocks of six rows by 64 columns kept in registers.
+//! One linear layer for few rows: weights packed once.
 
 use super::bf16::{Rounded, pair};
-use super::lanes::{Lanes, Pairs, WIDTH};
+use super::kernel::{PANEL, Product};
+use super::lanes::WIDTH;
 use crate::config::Precision;
-use crate::device::multiplies_bf16;
 use crate::ops::contiguous_flex;
 use crate::ops::simd::{multiversion, sum_of, sum_of_two};
 use burn::prelude::*;
-
-/// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, which hides the latency of a
-/// multiply-add twice over.
-const ROWS: usize = 6;
-/// Most registers abreast in a panel of columns.
-const PANEL: usize = 4;
-/// Inputs summed before the next row block: that part of a panel, 32 kB, stays in the first-level cache.
-const DEPTH: usize = 128;
 
 /// y = x·W + b for blocks of rows that stay in the cache.
 ///
@@ -133,29 +125,15 @@ impl Layer {
             Precision::F32 => (x, x_stride),
             Precision::Bf16 => (rounded.round(x, x_stride, rows, self.inputs), self.terms()),
         };
-        let job = Job { layer: self, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() };
-        if self.precision == Precision::Bf16 {
-            #[cfg(target_arch = "x86_64")]
-            if multiplies_bf16() {
-                // SAFETY: the processor was asked just above; for the pointers see `Job`.
-                return unsafe { job.avx512_bf16() };
-            }
-            // SAFETY: arrays need no instruction set; for the pointers see `Job`.
-            return unsafe { job.run::<Pairs>() };
-        }
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the feature was detected just above; for the pointers see `Job`.
-                return unsafe { job.avx512() };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: as above.
-                return unsafe { job.avx2() };
-            }
-        }
-        // SAFETY: arrays need no instruction set; for the pointers see `Job`.
-        unsafe { job.run::<[f32; WIDTH]>() }
+        let product = self.product(x, x_stride, rows, out);
+        // SAFETY: x and out are long enough, as asserted, and `pack` made weight and bias.
+        unsafe { product.run(self.precision) }
+    }
+
+    /// x: as the precision has it.
+    fn product(&self, x: &[f32], x_stride: usize, rows: usize, out: &mut [f32]) -> Product<'_> {
+        let (weight, bias, terms) = (&self.weight, &self.bias, self.terms());
+        Product { weight, bias, terms, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() }
     }
 }
 
@@ -169,137 +147,11 @@ multiversion! {
     }
 }
 
-/// A checked call of [`Layer::apply`]: `x` is valid for `rows` rows of the layer's terms, `x_stride` apart, and `out`
-/// for `rows` of its stride; weight and bias have the sizes that [`Layer::new`] gave them.
-struct Job<'a> {
-    layer: &'a Layer,
-    x: *const f32,
-    x_stride: usize,
-    rows: usize,
-    out: *mut f32,
-}
-
-impl Job<'_> {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn avx512(&self) {
-        // SAFETY: AVX-512 is there, as this function requires.
-        unsafe { self.run::<std::arch::x86_64::__m512>() }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn avx512_bf16(&self) {
-        // SAFETY: AVX-512 BF16 is there, as this function requires.
-        unsafe { self.run::<super::lanes::Avx512Pairs>() }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2(&self) {
-        // SAFETY: AVX2 and FMA are there, as this function requires.
-        unsafe { self.run::<super::lanes::Avx2>() }
-    }
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(&self) {
-        let (weight, terms, stride) = (&self.layer.weight, self.layer.terms(), self.layer.stride());
-        for from in (0..stride).step_by(PANEL * WIDTH) {
-            let columns = (stride - from).min(PANEL * WIDTH);
-            // panels before this one are full
-            let panel = weight[from * terms..][..columns * terms].as_ptr();
-            let mut column = 0;
-            while column < columns {
-                let abreast = ((columns - column) / WIDTH).min(L::ABREAST);
-                // SAFETY: `column + abreast·16 ≤ columns`, all inside the panel, the bias and the rows of `out`.
-                unsafe {
-                    let w = panel.add(column);
-                    match abreast {
-                        4 => self.columns::<L, 4>(w, columns, from + column),
-                        3 => self.columns::<L, 3>(w, columns, from + column),
-                        2 => self.columns::<L, 2>(w, columns, from + column),
-                        _ => self.columns::<L, 1>(w, columns, from + column),
-                    }
-                }
-                column += abreast * WIDTH;
-            }
-        }
-    }
-
-    /// All rows of 16·V columns from `at`, whose weights begin at `w`, `w_stride` apart.
-    #[inline(always)]
-    unsafe fn columns<L: Lanes, const V: usize>(&self, w: *const f32, w_stride: usize, at: usize) {
-        let terms = self.layer.terms();
-        for from in (0..terms.max(1)).step_by(DEPTH) {
-            let terms = [from, (from + DEPTH).min(terms)];
-            let mut row = 0;
-            // SAFETY: `row` plus the height of each block stays within `rows`.
-            unsafe {
-                while row + ROWS <= self.rows {
-                    self.block::<L, ROWS, V>(w, w_stride, at, row, terms);
-                    row += ROWS;
-                }
-                match self.rows - row {
-                    5 => self.block::<L, 5, V>(w, w_stride, at, row, terms),
-                    4 => self.block::<L, 4, V>(w, w_stride, at, row, terms),
-                    3 => self.block::<L, 3, V>(w, w_stride, at, row, terms),
-                    2 => self.block::<L, 2, V>(w, w_stride, at, row, terms),
-                    1 => self.block::<L, 1, V>(w, w_stride, at, row, terms),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// Adds the products of terms `first .. end` to what the earlier ones left in `out`, or to the bias.
-    #[inline(always)]
-    unsafe fn block<L: Lanes, const R: usize, const V: usize>(
-        &self,
-        w: *const f32,
-        w_stride: usize,
-        at: usize,
-        row: usize,
-        [first, end]: [usize; 2],
-    ) {
-        // SAFETY: rows `row .. row + R` and columns `at .. at + 16·V` exist in x, bias and out, and `terms` rows of
-        // weights behind `w`, by `Layer::apply` and the callers above.
-        unsafe {
-            let (x, bias) = (self.x.add(row * self.x_stride), self.layer.bias.as_ptr().add(at));
-            let out = self.out.add(row * self.layer.stride() + at);
-            // rows of the bias are all the same one
-            let (from, from_stride) =
-                if first == 0 { (bias, 0) } else { (out.cast_const(), self.layer.stride()) };
-            let mut sums = [[L::splat(0.0); V]; R];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = L::load(from.add(r * from_stride + v * WIDTH));
-                }
-            }
-            for k in first..end {
-                let mut weights = [L::splat(0.0); V];
-                for (v, weight) in weights.iter_mut().enumerate() {
-                    *weight = L::load(w.add(k * w_stride + v * WIDTH));
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = L::splat(*x.add(r * self.x_stride + k));
-                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum = sum.add_product(x, weight);
-                    }
-                }
-            }
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (v, sum) in sums.into_iter().enumerate() {
-                    sum.store(out.add(r * self.layer.stride() + v * WIDTH));
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::inference::bf16::unpaired;
+    use crate::inference::lanes::Pairs;
     use crate::test_support::{normal, values};
 
     /// Every width of the last panel, every height of the last block, rows apart from each other, on every
@@ -363,22 +215,21 @@ mod tests {
             Precision::F32 => (x, x_stride),
             Precision::Bf16 => (rounded.round(x, x_stride, rows, layer.inputs), layer.terms()),
         };
-        let mut run = |set, kernel: unsafe fn(&Job)| {
+        let mut run = |set, kernel: unsafe fn(&Product)| {
             let mut out = empty();
-            let job = Job { layer, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() };
             // SAFETY: sizes as in `apply`; below, instruction sets are detected.
-            unsafe { kernel(&job) };
+            unsafe { kernel(&layer.product(x, x_stride, rows, &mut out)) };
             found.push((set, out));
         };
         match layer.precision {
             Precision::F32 => {
-                run("portable", |job| unsafe { job.run::<[f32; WIDTH]>() });
+                run("portable", |product| unsafe { product.panels::<[f32; WIDTH]>() });
                 #[cfg(target_arch = "x86_64")]
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    run("avx2", |job| unsafe { job.avx2() });
+                    run("avx2", |product| unsafe { product.avx2() });
                 }
             }
-            Precision::Bf16 => run("portable", |job| unsafe { job.run::<Pairs>() }),
+            Precision::Bf16 => run("portable", |product| unsafe { product.panels::<Pairs>() }),
         }
         found
     }

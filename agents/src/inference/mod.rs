@@ -5,6 +5,7 @@
 
 mod bf16;
 mod head;
+mod kernel;
 mod lanes;
 mod layer;
 mod motion;

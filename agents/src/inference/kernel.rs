@@ -1,0 +1,161 @@
+//! The product of one packed layer: blocks of six rows by up to 64 columns, kept in registers.
+
+use super::lanes::{Lanes, Pairs, WIDTH};
+use crate::config::Precision;
+use crate::device::multiplies_bf16;
+
+/// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, which hides the latency of a
+/// multiply-add twice over.
+const ROWS: usize = 6;
+/// Most registers abreast in a panel of columns.
+pub(super) const PANEL: usize = 4;
+/// Terms summed before the next row block: that part of a panel, 32 kB, stays in the first-level cache.
+const DEPTH: usize = 128;
+
+/// out = x·W + b.
+///
+/// `x` is valid for `rows` rows of `terms` numbers, `x_stride` apart, and `out` for `rows` of as many numbers as `bias` has, a
+/// multiple of 16; `weight` holds panels of up to 64 columns, `[terms, columns]` each. With bfloat16 a term is a pair.
+pub(super) struct Product<'a> {
+    pub weight: &'a [f32],
+    pub bias: &'a [f32],
+    pub terms: usize,
+    pub x: *const f32,
+    pub x_stride: usize,
+    pub rows: usize,
+    pub out: *mut f32,
+}
+
+impl Product<'_> {
+    /// With the widest registers of this processor.
+    pub unsafe fn run(&self, precision: Precision) {
+        // SAFETY: pointers are valid as the type says; instruction sets are asked for just before they are used, and arrays
+        // need none.
+        match precision {
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 if multiplies_bf16() => unsafe { self.avx512_bf16() },
+            Precision::Bf16 => unsafe { self.panels::<Pairs>() },
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if is_x86_feature_detected!("avx512f") => unsafe { self.avx512() },
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => unsafe {
+                self.avx2();
+            },
+            Precision::F32 => unsafe { self.panels::<[f32; WIDTH]>() },
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn avx512(&self) {
+        // SAFETY: AVX-512 is there, as this function requires.
+        unsafe { self.panels::<std::arch::x86_64::__m512>() }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn avx512_bf16(&self) {
+        // SAFETY: AVX-512 BF16 is there, as this function requires.
+        unsafe { self.panels::<super::lanes::Avx512Pairs>() }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn avx2(&self) {
+        // SAFETY: AVX2 and FMA are there, as this function requires.
+        unsafe { self.panels::<super::lanes::Avx2>() }
+    }
+
+    #[inline(always)]
+    pub unsafe fn panels<L: Lanes>(&self) {
+        let (weight, terms, stride) = (self.weight, self.terms, self.bias.len());
+        for from in (0..stride).step_by(PANEL * WIDTH) {
+            let columns = (stride - from).min(PANEL * WIDTH);
+            // panels before this one are full
+            let panel = weight[from * terms..][..columns * terms].as_ptr();
+            let mut column = 0;
+            while column < columns {
+                let abreast = ((columns - column) / WIDTH).min(L::ABREAST);
+                // SAFETY: `column + abreast·16 ≤ columns`, all inside the panel, the bias and the rows of `out`.
+                unsafe {
+                    let w = panel.add(column);
+                    match abreast {
+                        4 => self.columns::<L, 4>(w, columns, from + column),
+                        3 => self.columns::<L, 3>(w, columns, from + column),
+                        2 => self.columns::<L, 2>(w, columns, from + column),
+                        _ => self.columns::<L, 1>(w, columns, from + column),
+                    }
+                }
+                column += abreast * WIDTH;
+            }
+        }
+    }
+
+    /// All rows of 16·V columns from `at`, whose weights begin at `w`, `w_stride` apart.
+    #[inline(always)]
+    unsafe fn columns<L: Lanes, const V: usize>(&self, w: *const f32, w_stride: usize, at: usize) {
+        for from in (0..self.terms.max(1)).step_by(DEPTH) {
+            let terms = [from, (from + DEPTH).min(self.terms)];
+            let mut row = 0;
+            // SAFETY: `row` plus the height of each block stays within `rows`.
+            unsafe {
+                while row + ROWS <= self.rows {
+                    self.block::<L, ROWS, V>(w, w_stride, at, row, terms);
+                    row += ROWS;
+                }
+                match self.rows - row {
+                    5 => self.block::<L, 5, V>(w, w_stride, at, row, terms),
+                    4 => self.block::<L, 4, V>(w, w_stride, at, row, terms),
+                    3 => self.block::<L, 3, V>(w, w_stride, at, row, terms),
+                    2 => self.block::<L, 2, V>(w, w_stride, at, row, terms),
+                    1 => self.block::<L, 1, V>(w, w_stride, at, row, terms),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Adds the products of terms `first .. end` to what the earlier ones left in `out`, or to the bias.
+    #[inline(always)]
+    unsafe fn block<L: Lanes, const R: usize, const V: usize>(
+        &self,
+        w: *const f32,
+        w_stride: usize,
+        at: usize,
+        row: usize,
+        [first, end]: [usize; 2],
+    ) {
+        // SAFETY: rows `row .. row + R` and columns `at .. at + 16·V` exist in x, bias and out, and `terms` rows of
+        // weights behind `w`, as the type and the callers above say.
+        unsafe {
+            let (x, bias) = (self.x.add(row * self.x_stride), self.bias.as_ptr().add(at));
+            let out = self.out.add(row * self.bias.len() + at);
+            // rows of the bias are all the same one
+            let (from, from_stride) =
+                if first == 0 { (bias, 0) } else { (out.cast_const(), self.bias.len()) };
+            let mut sums = [[L::splat(0.0); V]; R];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = L::load(from.add(r * from_stride + v * WIDTH));
+                }
+            }
+            for k in first..end {
+                let mut weights = [L::splat(0.0); V];
+                for (v, weight) in weights.iter_mut().enumerate() {
+                    *weight = L::load(w.add(k * w_stride + v * WIDTH));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = L::splat(*x.add(r * self.x_stride + k));
+                    for (sum, weight) in sums.iter_mut().zip(weights) {
+                        *sum = sum.add_product(x, weight);
+                    }
+                }
+            }
+            for (r, sums) in sums.into_iter().enumerate() {
+                for (v, sum) in sums.into_iter().enumerate() {
+                    sum.store(out.add(r * self.bias.len() + v * WIDTH));
+                }
+            }
+        }
+    }
+}
