@@ -11,14 +11,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-small} rounds=${2:-5} python=${PYTHON:-python3}
-case ${what%-bf16} in
-    small)
+case $what in
+    small | small-bf16)
         ours=(--preset small,light --horizons 5,20)
         peer=(scripts/bench_torch.py --preset small --horizons 5,20) ;;
     light)
         ours=(--preset light --horizons 5,20 --set planner.policy_fraction=0.05) # as the peer
         peer=(scripts/bench_torch.py --preset light --horizons 5,20) ;;
-    paper)
+    paper | paper-bf16)
         ours=(--preset paper --horizons 5,20 --repeats 5)
         peer=(scripts/bench_torch.py --preset paper --horizons 5,20 --repeats 5) ;;
     training)
