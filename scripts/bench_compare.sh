@@ -3,7 +3,7 @@
 #
 # usage: scripts/bench_compare.sh [small|light|paper|small-bf16|paper-bf16|training] [ROUNDS]     default: small, 5 rounds
 #        small, light, paper: plans and updates of TD-MPC v1 at the sizes of that preset; beside small, ours at light too
-#        small-bf16, paper-bf16: ours plan with bfloat16 products; PyTorch with f32 and with bfloat16
+#        small-bf16, paper-bf16: ours with bfloat16 products; PyTorch with f32 and with bfloat16
 #        training: the paper's training-speed protocol
 # needs: PyTorch for $PYTHON (default python3); see scripts/bench_torch.py for a fair peer on AMD processors
 #
@@ -29,7 +29,7 @@ case $what in
         exit 2 ;;
 esac
 if [[ $what == *-bf16 ]]; then
-    ours+=(--set planner.precision=bf16) peer+=(--bf16)
+    ours+=(--set planner.precision=bf16 --set learner.precision=bf16) peer+=(--bf16)
 fi
 folder=results/speed/$what
 cargo build --release

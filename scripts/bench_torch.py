@@ -11,6 +11,7 @@ needs: torch. On AMD processors PyTorch's MKL refuses its AVX-512 kernels; prelo
 
 import argparse
 import copy
+import functools
 import json
 import statistics
 import time
@@ -166,17 +167,21 @@ def rows(preset, horizon, repeats, bf16):
         agent.update(*batch)
     observation = torch.randn(OBSERVATION)
 
-    def rounded():
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            agent.plan(observation)
+    def update():
+        agent.update(*batch)
 
-    plan = f"E 1 N {size['samples']} H {horizon}"
-    work = {
-        ("update", "torch mlp", f"B {b} H {horizon}"): lambda: agent.update(*batch),
-        ("plan", "torch mlp", plan): lambda: agent.plan(observation),
-    }
-    if bf16:
-        work["plan", "torch mlp bf16", plan] = rounded
+    def plan():
+        agent.plan(observation)
+
+    def rounded(run):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            run()
+
+    work = {}
+    for what, size, run in [("update", f"B {b} H {horizon}", update), ("plan", f"E 1 N {size['samples']} H {horizon}", plan)]:
+        work[what, "torch mlp", size] = run
+        if bf16:
+            work[what, "torch mlp bf16", size] = functools.partial(rounded, run)
     for (what, of, size), run in work.items():
         median, low, high = cpu_ms(run, repeats)
         yield dict(what=what, of=of, size=size, cpu_ms=median, cpu_ms_range=[low, high])
@@ -196,7 +201,7 @@ def main():
     parser.add_argument("--horizons", type=lambda text: [int(h) for h in text.split(",")], default=[5])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--bf16", action="store_true", help="also time plans with bfloat16 products")
+    parser.add_argument("--bf16", action="store_true", help="also time both with bfloat16 products")
     parser.add_argument("--json", metavar="FILE", help="also write the timings there")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -47,7 +47,7 @@ impl Scores {
 
 /// The agent of a checkpoint, for planning in `task`, and where its training stood.
 pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, task: &Task) -> Result<(Agent, TrainState)> {
-    let device = device::open_to_plan(&config.device, config.planner.precision)?;
+    let device = device::open_in(&config.device, &[config.planner.precision])?;
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
     memory::require(memory::Work::Plan, config, observations, actions, 1)?;
     let init = &mut Stream::new(config.seed, "init");

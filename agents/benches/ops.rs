@@ -6,6 +6,7 @@ use burn::prelude::*;
 use burn::tensor::activation;
 use criterion::{Criterion, criterion_group};
 use std::hint::black_box;
+use td_koopman_agents::config::Precision;
 use td_koopman_agents::device;
 use td_koopman_agents::ops::*;
 use td_koopman_agents::rng::Stream;
@@ -85,7 +86,7 @@ fn layers(c: &mut Criterion<CpuTime>) {
         };
         let product = || x.clone().matmul(w.clone()) + bias.clone().unsqueeze();
         group.bench_function(format!("elu/{at}/fused"), |b| {
-            b.iter(|| finish(dense(x.clone(), w.clone(), bias.clone(), Activation::Elu)))
+            b.iter(|| finish(dense(x.clone(), w.clone(), bias.clone(), Activation::Elu, Precision::F32)))
         });
         group.bench_function(format!("elu/{at}/tensors"), |b| {
             b.iter(|| finish(activation::elu(product(), 1.0)))

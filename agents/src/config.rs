@@ -105,6 +105,9 @@ pub struct LearnerConfig {
     pub value_bounds: ValueBounds,
     /// Weight of the continuation loss, where the model predicts terminations.
     pub continuation_coef: f64,
+    /// Factors of the matrix products of updates.
+    #[serde(default)] // older runs did not have it
+    pub precision: Precision,
     /// Adam's learning rate for model and critics.
     pub learning_rate: f64,
     /// The encoder's, as a share of that.

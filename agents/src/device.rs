@@ -29,7 +29,7 @@ pub enum DeviceError {
     },
     /// Nothing here multiplies such numbers.
     #[error(
-        "`planner.precision = \"bf16\"` needs the device `flex` on a processor with AVX-512 BF16; use `--set planner.precision=f32`"
+        "precision \"bf16\" needs the device `flex` on a processor with AVX-512 BF16; use `--set planner.precision=f32 --set learner.precision=f32`"
     )]
     Bf16,
 }
@@ -100,14 +100,14 @@ pub(crate) fn is_plain_flex(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Opens a device to plan on.
-pub fn open_to_plan(name: &str, precision: Precision) -> Result<Device, DeviceError> {
+/// Opens a device that multiplies all such numbers.
+pub fn open_in(name: &str, precisions: &[Precision]) -> Result<Device, DeviceError> {
     let device = open(name)?;
-    plans_with(precision, &device).map(|()| device)
+    precisions.iter().try_for_each(|&precision| multiplies(precision, &device)).map(|()| device)
 }
 
-/// Whether plans can be scored on `device` with such numbers.
-pub fn plans_with(precision: Precision, device: &Device) -> Result<(), DeviceError> {
+/// Whether `device` multiplies such numbers.
+pub fn multiplies(precision: Precision, device: &Device) -> Result<(), DeviceError> {
     let can = precision == Precision::F32 || (is_flex(device) && multiplies_bf16());
     if can { Ok(()) } else { Err(DeviceError::Bf16) }
 }
@@ -154,14 +154,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounded_plans_are_for_processors_that_multiply_them() {
-        assert_eq!(open_to_plan("flex", Precision::F32), Ok(cpu()));
-        match open_to_plan("flex", Precision::Bf16) {
+    fn rounded_numbers_are_for_processors_that_multiply_them() {
+        assert_eq!(open_in("flex", &[Precision::F32]), Ok(cpu()));
+        match open_in("flex", &[Precision::F32, Precision::Bf16]) {
             Ok(_) => assert!(multiplies_bf16()),
             Err(e) => assert!(!multiplies_bf16() && e.to_string().contains("planner.precision=f32")),
         }
         #[cfg(feature = "ndarray")]
-        assert_eq!(open_to_plan("ndarray", Precision::Bf16), Err(DeviceError::Bf16));
+        assert_eq!(open_in("ndarray", &[Precision::Bf16]), Err(DeviceError::Bf16));
     }
 
     #[test]

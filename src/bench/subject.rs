@@ -7,7 +7,7 @@ use anyhow::Result;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::arithmetic::{plan_flops, update_flops};
 use td_koopman_agents::config::{AgentConfig, PlannerKind};
-use td_koopman_agents::device::plans_with;
+use td_koopman_agents::device::multiplies;
 use td_koopman_agents::model::Parameters;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
@@ -26,7 +26,9 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub fn new(name: &'a str, config: &RunConfig, meter: &'a Meter) -> Result<Self> {
-        plans_with(config.planner.precision, &meter.device)?;
+        for precision in [config.planner.precision, config.learner.precision] {
+            multiplies(precision, &meter.device)?;
+        }
         let task = Task::open(&config.env, config.train.action_repeat)?;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
         let mut stream = Stream::new(1, "bench");

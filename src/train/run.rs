@@ -49,7 +49,7 @@ pub struct Run {
 impl Run {
     /// Begins a run, or goes on with the one in `folder`.
     pub fn open(config: &RunConfig, folder: &Path) -> Result<Self> {
-        let device = device::open_to_plan(&config.device, config.planner.precision)?;
+        let device = device::open_in(&config.device, &[config.planner.precision, config.learner.precision])?;
         let environments = config.train.num_envs;
         let open = |_| Task::open(&config.env, config.train.action_repeat);
         let tasks = (0..environments).map(open).collect::<Result<Vec<_>>>()?;

@@ -65,14 +65,14 @@ impl PlannerConfig {
     }
 }
 
-/// Factors of the matrix products that score plans with packed networks; sums, activations and a Koopman latent's own turning
-/// are `f32` in any case, and so is learning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Factors of matrix products; sums, activations and a Koopman latent's own turning are `f32` in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// 24 bits.
+    #[default]
     F32,
-    /// Weights and what they are multiplied by rounded to bfloat16, 8 bits: twice as many products a cycle.
+    /// Both rounded to bfloat16, 8 bits: twice as many products a cycle.
     Bf16,
 }
 

@@ -105,6 +105,7 @@ impl AgentConfig {
                 max_gradient_norm: 10.0,
                 target_rate: 0.01,
                 target_every: 2,
+                precision: Precision::F32,
                 policy_std: 0.05,
                 v2: LearnerV2Config { entropy_coef: 1e-4, scale_rate: 0.01 },
             },

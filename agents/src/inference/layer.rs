@@ -1,10 +1,8 @@
 //! One linear layer for few rows: weights packed once.
 
-use super::bf16::{Rounded, pair};
-use super::kernel::{PANEL, Product};
-use super::lanes::WIDTH;
 use crate::config::Precision;
 use crate::ops::contiguous_flex;
+use crate::ops::product::{Product, Rounded, packed, padded};
 use crate::ops::simd::{multiversion, sum_of, sum_of_two};
 use burn::prelude::*;
 
@@ -18,15 +16,9 @@ pub(crate) struct Layer {
     outputs: usize,
     /// A single output is always `F32`.
     precision: Precision,
-    /// One after another, panels of up to 64 columns as `[terms, columns]`; columns are filled up with zeros to
-    /// sixteens. A single output is not padded. See [`Layer::terms`].
+    /// As [`packed`]; a single output is not.
     weight: Vec<f32>,
     bias: Vec<f32>,
-}
-
-/// Smallest multiple of the register width that holds `n` numbers.
-pub(super) fn padded(n: usize) -> usize {
-    n.next_multiple_of(WIDTH)
 }
 
 /// Of a tensor on the CPU.
@@ -69,29 +61,12 @@ impl Layer {
         let outputs = bias.len();
         let (stride, precision) =
             if outputs == 1 { (1, Precision::F32) } else { (padded(outputs), precision) };
-        let mut packed = Vec::with_capacity(inputs * stride);
-        for from in (0..outputs).step_by(PANEL * WIDTH) {
-            let columns = (stride - from).min(PANEL * WIDTH);
-            let real = from..(from + columns).min(outputs);
-            let padding = columns - real.len();
-            match precision {
-                Precision::F32 => {
-                    for row in weight.chunks_exact(outputs) {
-                        packed.extend_from_slice(&row[real.clone()]);
-                        packed.resize(packed.len() + padding, 0.0);
-                    }
-                }
-                Precision::Bf16 => {
-                    for rows in weight.chunks(2 * outputs) {
-                        let below = |j| rows.get(outputs + j).copied().unwrap_or(0.0);
-                        packed.extend(real.clone().map(|j| pair([rows[j], below(j)])));
-                        packed.resize(packed.len() + padding, 0.0);
-                    }
-                }
-            }
-        }
+        let weight = match outputs {
+            1 => weight.to_vec(),
+            _ => packed(weight, outputs, precision),
+        };
         bias.resize(stride, 0.0);
-        Self { inputs, outputs, precision, weight: packed, bias }
+        Self { inputs, outputs, precision, weight, bias }
     }
 
     /// Numbers of a row of x that products are taken of: the inputs, or pairs of them, the last one filled up with a zero.
@@ -133,7 +108,7 @@ impl Layer {
     /// x: as the precision has it.
     fn product(&self, x: &[f32], x_stride: usize, rows: usize, out: &mut [f32]) -> Product<'_> {
         let (weight, bias, terms) = (&self.weight, &self.bias, self.terms());
-        Product { weight, bias, terms, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() }
+        Product { weight, bias, terms, x: x.as_ptr(), x_stride: [x_stride, 1], rows, out: out.as_mut_ptr() }
     }
 }
 
@@ -150,8 +125,8 @@ multiversion! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::bf16::unpaired;
-    use crate::inference::lanes::Pairs;
+    use crate::ops::product::bf16::{pair, unpaired};
+    use crate::ops::product::lanes::{Pairs, WIDTH};
     use crate::test_support::{normal, values};
 
     /// Every width of the last panel, every height of the last block, rows apart from each other, on every

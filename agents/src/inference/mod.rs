@@ -3,10 +3,7 @@
 //! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. What has no
 //! packed form plans there on a CPU as well: dynamics with a memory.
 
-mod bf16;
 mod head;
-mod kernel;
-mod lanes;
 mod layer;
 mod motion;
 mod network;

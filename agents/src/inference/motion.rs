@@ -1,10 +1,10 @@
 //! One step of the latent dynamics for a block of rows.
 
-use super::bf16::Rounded;
 use super::layer::Layer;
 use super::network::{Network, Scratch};
 use super::rows;
 use crate::model::Bound;
+use crate::ops::product::Rounded;
 use crate::ops::simd::multiversion;
 
 /// z' = d(z, a) on packed weights.

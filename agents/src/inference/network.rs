@@ -1,10 +1,10 @@
 //! A small network on packed weights: all its layers pass over one block of rows before the next block begins.
 
-use super::bf16::Rounded;
 use super::layer::Layer;
 use super::rows::LayerNorm;
 use crate::config::Precision;
 use crate::ops::Activation;
+use crate::ops::product::Rounded;
 use crate::ops::simd::{self, multiversion};
 use burn::prelude::*;
 

@@ -4,10 +4,10 @@
 //! the weights stay in the cache; no latent is written to memory.
 
 use super::Packed;
-use super::layer::padded;
 use super::motion::{Buffers, Gate};
 use crate::config::Conditioning;
 use crate::model::{Pick, Reduce};
+use crate::ops::product::padded;
 
 /// Buffers of a block.
 #[derive(Default)]

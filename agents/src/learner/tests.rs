@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::config::tests::tiny_of_both;
-use crate::config::{AgentConfig, Conditioning, Continuation, DynamicsKind, LatentNorm, Recipe, ValueBounds};
+use crate::config::{
+    AgentConfig, Conditioning, Continuation, DynamicsKind, LatentNorm, Precision, Recipe, ValueBounds,
+};
 use crate::model::{Pick, Returns, Tail};
 use crate::replay::{Batch, Ending, Episode, Replay};
 use crate::rng::Stream;
@@ -57,6 +59,30 @@ fn losses_fall_for_all_dynamics() {
         assert!(fallen < least, "{:?} {:?}: {fallen}", config.model.recipe, config.model.dynamics);
         assert!(losses.iter().all(|l| l.terms().iter().all(|x| x.is_finite())));
         assert_eq!(learner.updates(), 300);
+    }
+}
+
+/// Every network multiplies them: losses are others, and as good. On a processor that has no such products nothing changes.
+#[test]
+fn rounded_products_learn_as_well() {
+    for mut config in [DynamicsKind::Koopman, DynamicsKind::Mlp].into_iter().flat_map(tiny_of_both) {
+        let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| {
+            config.learner.precision = precision;
+            let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
+            let update = |b: &Batch| learner.update(b, &mut noise).losses.reward;
+            batches(&config, 300).iter().map(update).collect::<Vec<_>>()
+        });
+        let mean = |losses: &[f64]| losses[280..].iter().sum::<f64>() / 20.0;
+        let ratio = mean(&rounded) / mean(&exact);
+        assert!(
+            (0.8..1.25).contains(&ratio),
+            "{:?} {:?}: {ratio}",
+            config.model.recipe,
+            config.model.dynamics
+        );
+        let other = rounded != exact;
+        let could = crate::device::multiplies(Precision::Bf16, &crate::device::cpu()).is_ok();
+        assert_eq!(other, could, "products are rounded");
     }
 }
 
@@ -173,8 +199,11 @@ fn the_policy_has_to_act_in_all_real_latents_but_those_behind_an_end() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    for config in tiny_of_both(DynamicsKind::Koopman) {
-        same_on_any_number_of_threads(config);
+    for mut config in tiny_of_both(DynamicsKind::Koopman) {
+        for precision in [Precision::F32, Precision::Bf16] {
+            config.learner.precision = precision;
+            same_on_any_number_of_threads(config.clone());
+        }
     }
 }
 

@@ -100,6 +100,7 @@ impl Learner {
         let autodiff = device.clone().autodiff();
         let world = World::new(&config.model, observation_dim, action_dim, init, &autodiff);
         let l = &config.learner;
+        let world = world.multiplying_in(l.precision);
         Self {
             online: Snapshot::new(world.valid(), config.planner.precision),
             slow: Slow::new(config.model.recipe, world.valid(), device),

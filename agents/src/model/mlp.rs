@@ -15,8 +15,12 @@ fn weights(layer: &Linear) -> (Tensor<2>, Tensor<1>) {
 
 /// act(x·W + b) of a layer with bias.
 pub(crate) fn dense(layer: &Linear, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    dense_in(Precision::F32, layer, x, activation)
+}
+
+fn dense_in(precision: Precision, layer: &Linear, x: Tensor<2>, activation: Activation) -> Tensor<2> {
     let (weight, bias) = weights(layer);
-    ops::dense(x, weight, bias, activation)
+    ops::dense(x, weight, bias, activation, precision)
 }
 
 /// The same for every step of sequences: `[B, T, inputs]` → `[B, T, outputs]`.
@@ -100,6 +104,8 @@ pub struct Mlp {
     layers: Vec<Linear>,
     /// Of the first so many layers.
     norms: Vec<Norm>,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Mlp {
@@ -117,7 +123,17 @@ impl Mlp {
         };
         let layers = (0..count).map(|i| linear(sizes[i], sizes[i + 1], init(i), stream, device)).collect();
         let norms = sizes[1..].iter().take(Self::normed(count, hidden, last));
-        Self { layers, norms: norms.map(|&width| Norm::new(width, device)).collect() }
+        let norms = norms.map(|&width| Norm::new(width, device)).collect();
+        Self { layers, norms, precision: Precision::F32 }
+    }
+
+    /// Has its products, and those of its gradients, multiply such numbers.
+    pub(crate) fn multiply_in(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    fn dense(&self, layer: &Linear, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        dense_in(self.precision, layer, x, activation)
     }
 
     /// How many of `count` layers are normalised.
@@ -154,10 +170,10 @@ impl Mlp {
     pub fn forward_into(&self, x: Tensor<2>, end: Activation) -> Tensor<2> {
         let (last, hidden) = self.layers.split_last().expect("an MLP has at least one layer");
         let x = hidden.iter().enumerate().fold(x, |x, (i, layer)| match self.norms.get(i) {
-            Some(norm) => norm.forward(dense(layer, x, Activation::Identity), NormActivation::Mish),
-            None => dense(layer, x, Activation::Elu),
+            Some(norm) => norm.forward(self.dense(layer, x, Activation::Identity), NormActivation::Mish),
+            None => self.dense(layer, x, Activation::Elu),
         });
-        let x = dense(last, x, end);
+        let x = self.dense(last, x, end);
         match self.norms.get(hidden.len()) {
             Some(norm) => norm.forward(x, NormActivation::Identity),
             None => x,
@@ -213,6 +229,11 @@ impl Critic {
         Self { input, gamma, beta, tail, activation }
     }
 
+    /// Has its products, and those of its gradients, multiply such numbers.
+    pub(crate) fn multiply_in(&mut self, precision: Precision) {
+        self.tail.multiply_in(precision);
+    }
+
     /// Number of parameters.
     pub(crate) fn count([inputs, width, outputs]: [usize; 3], hidden: Hidden) -> usize {
         let tail = Mlp::count_built(&[width, width, outputs], hidden, Last::Linear(Init::Zero));
@@ -221,12 +242,12 @@ impl Critic {
 
     /// `[R, D + A]` → `[R, outputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.after_input(dense(&self.input, x, Activation::Identity))
+        self.after_input(self.tail.dense(&self.input, x, Activation::Identity))
     }
 
     /// The same with dropout: `keep [R, width]` scales the first layer's numbers before they are normalised.
     pub fn forward_dropping(&self, x: Tensor<2>, keep: Tensor<2>) -> Tensor<2> {
-        self.after_input(dense(&self.input, x, Activation::Identity) * keep)
+        self.after_input(self.tail.dense(&self.input, x, Activation::Identity) * keep)
     }
 
     fn after_input(&self, x: Tensor<2>) -> Tensor<2> {

@@ -111,6 +111,17 @@ impl World {
         Self { encoder, dynamics, reward, critics, policy, continuation, decoder, bound, codec, actor }
     }
 
+    /// The same whose products, and those of its gradients, multiply such numbers; of dynamics with a memory in the other networks
+    /// only. Planning with packed networks has a precision of its own.
+    pub fn multiplying_in(mut self, precision: Precision) -> Self {
+        let mut networks = self.dynamics.networks_mut();
+        networks.extend([&mut self.encoder, &mut self.reward, &mut self.policy]);
+        networks.extend(self.continuation.iter_mut().chain(&mut self.decoder));
+        networks.into_iter().for_each(|net| net.multiply_in(precision));
+        self.critics.iter_mut().for_each(|critic| critic.multiply_in(precision));
+        self
+    }
+
     /// `[R, O]` → `[R, D]`.
     pub fn encode(&self, observations: Tensor<2>) -> Tensor<2> {
         self.bound.apply(self.encoder.forward(observations))

@@ -2,10 +2,14 @@
 //!
 //! Forward, blocks of rows are multiplied, and get bias and activation while they are still in the cache. Backward, one
 //! pass turns ∂L/∂y into ∂L/∂(x·W + b) and the bias gradient; two matrix products follow, and only those that somebody
-//! asked for.
+//! asked for. All three products can take their factors in bfloat16, as in mixed-precision training (Kalamkar et al. 2019,
+//! arXiv 1905.12322): weights, activations, gradients and all sums stay `f32`.
 
 use super::flex::{by_rows, contiguous, sizes};
+use super::matrix::{Matrix, multiply};
+use super::product::{Left, Panels, rounds};
 use super::simd::{self, multiversion};
+use crate::config::Precision;
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
@@ -57,14 +61,23 @@ pub trait DenseOps: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         activation: Activation,
+        precision: Precision,
     ) -> FloatTensor<Self>;
     /// From the output y and its gradient g.
     fn dense_backward(y: FloatTensor<Self>, g: FloatTensor<Self>, activation: Activation)
     -> DenseGrads<Self>;
     /// affine·Wᵀ: `[R, N]`, `[K, N]` → `[R, K]`.
-    fn input_gradient(affine: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn input_gradient(
+        affine: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
     /// xᵀ·affine: `[R, K]`, `[R, N]` → `[K, N]`.
-    fn weight_gradient(x: FloatTensor<Self>, affine: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn weight_gradient(
+        x: FloatTensor<Self>,
+        affine: FloatTensor<Self>,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
 }
 
 /// Adds the bias to whole rows and activates them.
@@ -111,89 +124,46 @@ multiversion! {
     }
 }
 
-/// A row-major matrix, or its transpose, in memory.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    numbers: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+/// The right factor of a layer's product, or of its input's gradient.
+enum Right<'a> {
+    Plain(Matrix<'a>),
+    Rounded(Panels),
 }
 
-impl<'a> Matrix<'a> {
-    pub fn new(numbers: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert!(numbers.len() >= rows * columns);
-        Self { numbers, rows, columns, row_stride: columns, column_stride: 1 }
+impl<'a> Right<'a> {
+    /// For a left factor of `rows` rows.
+    fn new(matrix: Matrix<'a>, rows: usize, precision: Precision) -> Self {
+        let [terms, columns] = matrix.sizes();
+        match rounds(precision, [rows, terms, columns]) {
+            true => Self::Rounded(Panels::of(matrix)),
+            false => Self::Plain(matrix),
+        }
     }
 
-    pub fn transposed(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-            ..self
+    /// Writes x·self over `out`, for as many of the first rows of x as `out` has, and returns it initialised.
+    fn multiply<'o>(&self, x: &[f32], out: &'o mut [MaybeUninit<f32>]) -> &'o mut [f32] {
+        let rows = |[terms, columns]: [usize; 2]| Matrix::new(x, out.len() / columns, terms);
+        match self {
+            Self::Plain(matrix) => multiply(rows(matrix.sizes()), *matrix, out),
+            Self::Rounded(panels) => panels.multiply(&Left::of(rows(panels.sizes())), 0, out),
         }
     }
 }
 
-/// Writes a·b, row-major, over `out` and returns it initialised.
-pub(super) fn multiply<'a>(a: Matrix, b: Matrix, out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
-    // SAFETY: `out` is borrowed mutably; without `add` it is not read, and all of it is written.
-    unsafe {
-        product(a, b, out.as_mut_ptr().cast(), out.len(), false);
-        out.assume_init_mut()
-    }
-}
-
-/// Adds a·b, row-major, to `out`.
-pub(super) fn multiply_add(a: Matrix, b: Matrix, out: &mut [f32]) {
-    // SAFETY: `out` is borrowed mutably and initialised.
-    unsafe { product(a, b, out.as_mut_ptr(), out.len(), true) }
-}
-
-/// Writes a·b, row-major, over the `length` numbers at `out`, or adds it to them.
-///
-/// # Safety
-/// `out` must be valid for writing `length` numbers, with `add` also for reading them, and overlap neither input.
-unsafe fn product(a: Matrix, b: Matrix, out: *mut f32, length: usize, add: bool) {
-    assert!(a.columns == b.rows && length == a.rows * b.columns);
-    // SAFETY: every element addressed lies inside its slice, by the assertions here and in `Matrix::new`, or in `out`,
-    // by the caller's promise. gemm reads `out` if `read_dst` is true, and writes all of it.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            out,
-            1,
-            b.columns as isize,
-            add,
-            a.numbers.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.numbers.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            if add { 1.0 } else { 0.0 },
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
 impl DenseOps for Flex {
-    fn dense(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, activation: Activation) -> FlexTensor {
+    fn dense(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        activation: Activation,
+        precision: Precision,
+    ) -> FlexTensor {
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
         let ([r, k], n) = (sizes(&x), sizes(&weight)[1]);
         let (x, bias) = (x.storage::<f32>(), &bias.storage::<f32>()[..n]);
-        let weight = Matrix::new(weight.storage(), k, n);
+        let right = Right::new(Matrix::new(weight.storage(), k, n), r, precision);
         by_rows(r, n, (BLOCK / n).max(1), |first, chunk| {
-            let rows = multiply(Matrix::new(&x[first * k..], chunk.len() / n, k), weight, chunk);
+            let rows = right.multiply(&x[first * k..], chunk);
             match activation {
                 Activation::Identity => identity_rows(rows, bias),
                 Activation::Elu => elu_rows(rows, bias),
@@ -202,22 +172,28 @@ impl DenseOps for Flex {
         })
     }
 
-    fn input_gradient(affine: FlexTensor, weight: FlexTensor) -> FlexTensor {
+    fn input_gradient(affine: FlexTensor, weight: FlexTensor, precision: Precision) -> FlexTensor {
         let (affine, weight) = (contiguous(affine), contiguous(weight));
         let ([r, n], k) = (sizes(&affine), sizes(&weight)[0]);
-        let (affine, weight) = (affine.storage::<f32>(), Matrix::new(weight.storage(), k, n));
+        let affine = affine.storage::<f32>();
+        let right = Right::new(Matrix::new(weight.storage(), k, n).transposed(), r, precision);
         by_rows(r, k, (BLOCK / k).max(1), |first, chunk| {
-            multiply(Matrix::new(&affine[first * n..], chunk.len() / k, n), weight.transposed(), chunk);
+            right.multiply(&affine[first * n..], chunk);
         })
     }
 
-    fn weight_gradient(x: FlexTensor, affine: FlexTensor) -> FlexTensor {
+    fn weight_gradient(x: FlexTensor, affine: FlexTensor, precision: Precision) -> FlexTensor {
         let (x, affine) = (contiguous(x), contiguous(affine));
         let ([r, k], n) = (sizes(&x), sizes(&affine)[1]);
-        let (x, affine) = (x.storage::<f32>(), Matrix::new(affine.storage(), r, n));
+        let (x, affine) = (Matrix::new(x.storage(), r, k), Matrix::new(affine.storage(), r, n));
+        if rounds(precision, [k, r, n]) {
+            let (left, right) = (Left::of(x.transposed()), Panels::of(affine));
+            return by_rows(k, n, WEIGHT_ROWS, |first, chunk| {
+                right.multiply(&left, first, chunk);
+            });
+        }
         by_rows(k, n, WEIGHT_ROWS, |first, chunk| {
-            let columns = Matrix { numbers: &x[first..], columns: chunk.len() / n, ..Matrix::new(x, r, k) };
-            multiply(columns.transposed(), affine, chunk);
+            multiply(x.columns(first, chunk.len() / n).transposed(), affine, chunk);
         })
     }
 
@@ -251,21 +227,23 @@ impl<B: DenseOps, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         activation: Activation,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Dense;
         impl<B: DenseOps> Backward<B, 3> for Dense {
-            type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, Activation); // x, W, y
+            // x, W, y
+            type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, Activation, Precision);
             fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let g = grads.consume::<B>(&ops.node);
-                let (x, weight, y, activation) = ops.state;
+                let (x, weight, y, activation, precision) = ops.state;
                 let DenseGrads { affine, bias } = B::dense_backward(y, g, activation);
                 let [to_x, to_weight, to_bias] = ops.parents;
                 if let Some(node) = to_x {
-                    grads.register::<B>(node.id, B::input_gradient(affine.clone(), weight));
+                    grads.register::<B>(node.id, B::input_gradient(affine.clone(), weight, precision));
                 }
                 if let Some(node) = to_weight {
-                    grads.register::<B>(node.id, B::weight_gradient(x, affine));
+                    grads.register::<B>(node.id, B::weight_gradient(x, affine, precision));
                 }
                 if let Some(node) = to_bias {
                     grads.register::<B>(node.id, bias);
@@ -276,10 +254,10 @@ impl<B: DenseOps, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
         let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
         match Dense.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let y = B::dense(x.clone(), weight.clone(), bias, activation);
-                prep.finish((x, weight, y.clone(), activation), y)
+                let y = B::dense(x.clone(), weight.clone(), bias, activation, precision);
+                prep.finish((x, weight, y.clone(), activation, precision), y)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::dense(x, weight, bias, activation)),
+            OpsKind::UnTracked(prep) => prep.finish(B::dense(x, weight, bias, activation, precision)),
         }
     }
 
@@ -287,26 +265,33 @@ impl<B: DenseOps, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
         unimplemented!("second-order gradients through dense layers are not supported")
     }
 
-    fn input_gradient(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn input_gradient(_: FloatTensor<Self>, _: FloatTensor<Self>, _: Precision) -> FloatTensor<Self> {
         unimplemented!("second-order gradients through dense layers are not supported")
     }
 
-    fn weight_gradient(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn weight_gradient(_: FloatTensor<Self>, _: FloatTensor<Self>, _: Precision) -> FloatTensor<Self> {
         unimplemented!("second-order gradients through dense layers are not supported")
     }
 }
 
-/// act(x·W + b).
+/// act(x·W + b), with factors of its products, and of those of its gradients, in this precision on the device `flex`.
 ///
 /// # Shapes
 /// - `x`: `[R, K]`, `weight`: `[K, N]`, `bias`: `[N]`; result `[R, N]`.
-pub fn dense(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, activation: Activation) -> Tensor<2> {
+pub fn dense(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    activation: Activation,
+    precision: Precision,
+) -> Tensor<2> {
     if crate::device::is_flex(&x.device()) {
         Tensor::from_dispatch(Dispatch::dense(
             x.into_dispatch(),
             weight.into_dispatch(),
             bias.into_dispatch(),
             activation,
+            precision,
         ))
     } else {
         dense_reference(x, weight, bias, activation)
@@ -326,7 +311,8 @@ fn dense_reference(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, activation:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::{max_difference, normal};
+    use crate::ops::product::bf16::{pair, unpaired};
+    use crate::test_support::{max_difference, normal, values};
 
     const ALL: [Activation; 3] = [Activation::Identity, Activation::Elu, Activation::Tanh];
 
@@ -345,13 +331,41 @@ mod tests {
                     let g = |t: Option<Tensor<2>>| t.unwrap();
                     (y.inner(), g(x.grad(&grads)), g(w.grad(&grads)), b.grad(&grads).unwrap())
                 };
-                let (a, b) = (run(dense), run(dense_reference));
+                let plain = |x, w, b, activation| dense(x, w, b, activation, Precision::F32);
+                let (a, b) = (run(plain), run(dense_reference));
                 assert!(max_difference(a.0, b.0) < 1e-5, "{activation:?} value");
                 assert!(max_difference(a.1, b.1) < 1e-4, "{activation:?} x");
                 assert!(max_difference(a.2, b.2) < 1e-3, "{activation:?} weight");
                 assert!(max_difference(a.3, b.3) < 1e-3, "{activation:?} bias");
             }
         }
+    }
+
+    /// The three products of a layer in bfloat16 are exact ones of rounded factors; where the processor has none, of the factors.
+    #[test]
+    fn rounded_layers_are_exact_ones_of_rounded_factors() {
+        let [r, k, n] = [700, 33, 257];
+        let rounded = |t: Tensor<2>| match rounds(Precision::Bf16, [r, k, n]) {
+            true => {
+                let numbers = values(t.clone()).into_iter().map(|x| unpaired(pair([x, 0.0]))[0]);
+                Tensor::from_data(TensorData::new(numbers.collect::<Vec<_>>(), t.dims()), &t.device())
+            }
+            false => t,
+        };
+        let (x, w, b) = (normal::<2>([r, k], 1), normal::<2>([k, n], 2) * 0.2, normal::<1>([n], 3));
+        let g = normal::<2>([r, n], 4);
+        let [x_grad, w_grad] = [&x, &w].map(|t| Tensor::from_inner(t.clone()).require_grad());
+        let b_grad = Tensor::from_inner(b.clone()).require_grad();
+        let layer = |x, w, b| dense(x, w, b, Activation::Identity, Precision::Bf16);
+        let y = layer(x_grad.clone(), w_grad.clone(), b_grad.clone());
+        let grads = (y.clone() * Tensor::from_inner(g.clone())).sum().backward();
+        let [to_x, to_w] = [x_grad, w_grad].map(|t| t.grad(&grads).unwrap());
+        let (x, w) = (rounded(x), rounded(w));
+        assert!(max_difference(y.inner(), x.clone().matmul(w.clone()) + b.unsqueeze()) < 1e-5);
+        assert!(max_difference(to_x, rounded(g.clone()).matmul(w.transpose())) < 1e-4);
+        assert!(max_difference(to_w, x.transpose().matmul(rounded(g.clone()))) < 1e-3);
+        let sum = g.sum_dim(0).squeeze_dim(0);
+        assert!(max_difference(b_grad.grad(&grads).unwrap(), sum) < 1e-3, "the bias is not rounded");
     }
 
     /// Kernels index storage flat; a transposed or offset view once read the wrong elements.
@@ -362,7 +376,10 @@ mod tests {
         let w = w.transpose();
         for activation in ALL {
             let plain = dense_reference(x.clone(), w.clone(), b.clone(), activation);
-            assert!(max_difference(dense(x.clone(), w.clone(), b.clone(), activation), plain) < 1e-5);
+            assert!(
+                max_difference(dense(x.clone(), w.clone(), b.clone(), activation, Precision::F32), plain)
+                    < 1e-5
+            );
         }
     }
 
@@ -371,7 +388,7 @@ mod tests {
         let x = Tensor::from_inner(normal::<2>([4, 3], 1)).require_grad();
         let w: Tensor<2> = Tensor::from_inner(normal::<2>([3, 2], 2));
         let b: Tensor<1> = Tensor::from_inner(normal::<1>([2], 3));
-        let grads = dense(x.clone(), w.clone(), b.clone(), Activation::Elu).sum().backward();
+        let grads = dense(x.clone(), w.clone(), b.clone(), Activation::Elu, Precision::F32).sum().backward();
         assert!(x.grad(&grads).is_some() && w.grad(&grads).is_none() && b.grad(&grads).is_none());
     }
 }

@@ -4,9 +4,10 @@
 //! memory. Here a block of trajectories goes through the whole chain while its latents stay in the cache. With
 //! gradients the latents are written once and read once: computing them again costs a product more and was slower.
 
-use super::dense::{Matrix, identity_rows, multiply, multiply_add};
+use super::dense::identity_rows;
 use super::flex::{by_rows, by_rows_of_two, contiguous, sizes};
 use super::linear_rollout::{LatentsAndOutputs, LinearRolloutGrads, LinearRolloutOps};
+use super::matrix::{Matrix, multiply, multiply_add};
 use super::simd::multiversion;
 use burn::backend::Flex;
 use burn::prelude::*;

@@ -7,7 +7,9 @@ mod dense;
 mod flex;
 mod linear_rollout;
 mod linear_rollout_flex;
+mod matrix;
 mod normalization;
+pub(crate) mod product;
 mod recurrence;
 #[cfg(feature = "cuda")]
 mod recurrence_cuda;

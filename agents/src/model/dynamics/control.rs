@@ -46,6 +46,10 @@ impl Control {
         Mlp::count(&config.encoder_sizes(actions)) + config.encoded_dim * latent + gate
     }
 
+    pub(super) fn networks_mut(&mut self) -> impl Iterator<Item = &mut Mlp> {
+        [Some(&mut self.action_encoder), self.gate.as_mut()].into_iter().flatten()
+    }
+
     /// f(a): `[R, A]` → `[R, l]`.
     pub fn encode(&self, a: Tensor<2>) -> Tensor<2> {
         self.action_encoder.forward(a)

@@ -8,6 +8,7 @@ use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use super::remainder::Remainder;
 use crate::config::{Conditioning, ModelConfig, Precision};
 use crate::inference::{KoopmanMotion, Layer, numbers};
+use crate::model::mlp::Mlp;
 use crate::ops::{self, LinearRollout, Unroll};
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -61,6 +62,10 @@ impl Koopman {
         Eigenvalues::count(&config.koopman.eigenvalues, config.latent_dim / 2)
             + Control::count(&config.koopman.control, config.latent_dim, actions)
             + Remainder::count(&config.koopman.remainder, config.latent_dim)
+    }
+
+    pub(super) fn networks_mut(&mut self) -> Vec<&mut Mlp> {
+        self.control.networks_mut().chain(self.remainder.networks_mut()).collect()
     }
 
     /// λ̄ of all modes.

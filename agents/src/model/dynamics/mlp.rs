@@ -25,6 +25,10 @@ impl MlpDynamics {
         Self { net: Mlp::build(&sizes, hidden, bound.last(hidden), stream, device), bound }
     }
 
+    pub(super) fn network_mut(&mut self) -> &mut Mlp {
+        &mut self.net
+    }
+
     /// Widths from input to output.
     pub(crate) fn sizes(config: &ModelConfig, actions: usize) -> [usize; 4] {
         let hidden = match config.mlp.hidden_dim {

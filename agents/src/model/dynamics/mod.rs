@@ -22,6 +22,7 @@ pub use transformer::Transformer;
 
 use crate::config::{Conditioning, DynamicsKind, ModelConfig, Precision};
 use crate::inference::Motion;
+use crate::model::mlp::Mlp;
 use crate::ops::LinearRollout;
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -179,6 +180,15 @@ impl Dynamics {
         match self {
             Self::Koopman(d) => d.gates(conditioning, z0, nominal),
             _ => None,
+        }
+    }
+
+    /// Its networks; none of dynamics with a memory, whose layers are not such networks.
+    pub(crate) fn networks_mut(&mut self) -> Vec<&mut Mlp> {
+        match self {
+            Self::Koopman(d) => d.networks_mut(),
+            Self::Mlp(d) => vec![d.network_mut()],
+            Self::Gru(_) | Self::Transformer(_) | Self::Dssm(_) => Vec::new(),
         }
     }
 

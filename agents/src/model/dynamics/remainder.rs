@@ -40,6 +40,10 @@ impl Remainder {
         sizes(config, latent).iter().flatten().map(|sizes| Mlp::count(sizes)).sum()
     }
 
+    pub(super) fn networks_mut(&mut self) -> impl Iterator<Item = &mut Mlp> {
+        [&mut self.modulation, &mut self.correction].into_iter().flatten()
+    }
+
     /// Whether both parts are absent.
     pub fn is_nothing(&self) -> bool {
         self.modulation.is_none() && self.correction.is_none()
@@ -73,9 +77,7 @@ impl Remainder {
 impl Remainder {
     /// Gives the last layers weights, which start at zero.
     pub(super) fn open(&mut self, stream: &mut Stream) {
-        for net in [&mut self.modulation, &mut self.correction].into_iter().flatten() {
-            net.set_last(stream);
-        }
+        self.networks_mut().for_each(|net| net.set_last(stream));
     }
 }
 

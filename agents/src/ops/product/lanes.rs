@@ -5,13 +5,13 @@ use super::bf16::unpaired;
 use std::{arch::x86_64::*, mem::transmute};
 
 /// Width of [`Lanes`].
-pub(super) const WIDTH: usize = 16;
+pub(crate) const WIDTH: usize = 16;
 
 /// Sixteen `f32`, or sums of them whose factors are pairs of bfloat16 in the bits of an `f32`.
 ///
 /// # Safety
 /// Every method needs the instruction set of its type to be there; pointers must be valid for sixteen numbers.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// Registers of this kind that fit beside each other in a block of six rows without spilling.
     const ABREAST: usize;
     unsafe fn load(from: *const f32) -> Self;
@@ -107,7 +107,7 @@ impl Lanes for __m512 {
 
 /// Pairs on any processor; a reference more than something to plan with.
 #[derive(Clone, Copy)]
-pub(super) struct Pairs([f32; WIDTH]);
+pub(crate) struct Pairs([f32; WIDTH]);
 
 impl Lanes for Pairs {
     const ABREAST: usize = 1;

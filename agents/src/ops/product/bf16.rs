@@ -12,13 +12,14 @@ fn rounded(x: f32) -> u16 {
 }
 
 /// Two numbers, rounded, as one. Only ever moved: an operation on it could change the bits of a NaN.
-pub(super) fn pair([x0, x1]: [f32; 2]) -> f32 {
+#[inline(always)]
+pub(crate) fn pair([x0, x1]: [f32; 2]) -> f32 {
     f32::from_bits(u32::from(rounded(x0)) | u32::from(rounded(x1)) << 16)
 }
 
 /// The numbers of a pair.
 #[inline(always)]
-pub(super) fn unpaired(pair: f32) -> [f32; 2] {
+pub(crate) fn unpaired(pair: f32) -> [f32; 2] {
     let bits = pair.to_bits();
     [f32::from_bits(bits << 16), f32::from_bits(bits & 0xffff_0000)]
 }
@@ -37,6 +38,31 @@ impl Rounded {
         }
         round_rows(x, x_stride, inputs, &mut self.0[..needed]);
         &self.0
+    }
+
+    /// What was written last, and what may be left behind it.
+    pub fn numbers(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+/// Rows of a row-major matrix paired with each other, a last single one with zeros: `[rows/2, columns]`.
+pub(super) fn paired_rows(matrix: &[f32], columns: usize) -> Rounded {
+    let zeros = vec![0.0; columns];
+    let mut out = vec![0.0; (matrix.len() / columns).div_ceil(2) * columns];
+    for (rows, out) in matrix.chunks(2 * columns).zip(out.chunks_exact_mut(columns)) {
+        let (first, second) = rows.split_at(columns);
+        pair_rows(first, if second.is_empty() { &zeros } else { second }, out);
+    }
+    Rounded(out)
+}
+
+multiversion! {
+    /// Pairs of the numbers of two rows.
+    pub(super) fn pair_rows(first: &[f32], second: &[f32], out: &mut [f32]) {
+        for ((x, y), out) in first.iter().zip(second).zip(out) {
+            *out = pair([*x, *y]);
+        }
     }
 }
 

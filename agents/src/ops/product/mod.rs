@@ -1,27 +1,36 @@
-//! The product of one packed layer: blocks of six rows by up to 64 columns, kept in registers.
+//! Products with a right factor packed into panels: blocks of six rows by up to 64 columns, kept in registers.
 
-use super::lanes::{Lanes, Pairs, WIDTH};
+pub(crate) mod bf16;
+pub(crate) mod lanes;
+mod panels;
+
+pub(crate) use bf16::Rounded;
+pub(super) use panels::{Left, Panels, rounds};
+pub(crate) use panels::{packed, padded};
+
 use crate::config::Precision;
 use crate::device::multiplies_bf16;
+use lanes::{Lanes, Pairs, WIDTH};
 
 /// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, which hides the latency of a
 /// multiply-add twice over.
 const ROWS: usize = 6;
 /// Most registers abreast in a panel of columns.
-pub(super) const PANEL: usize = 4;
+const PANEL: usize = 4;
 /// Terms summed before the next row block: that part of a panel, 32 kB, stays in the first-level cache.
 const DEPTH: usize = 128;
 
 /// out = x·W + b.
 ///
-/// `x` is valid for `rows` rows of `terms` numbers, `x_stride` apart, and `out` for `rows` of as many numbers as `bias` has, a
-/// multiple of 16; `weight` holds panels of up to 64 columns, `[terms, columns]` each. With bfloat16 a term is a pair.
-pub(super) struct Product<'a> {
+/// `x` is valid for `rows` rows of `terms` numbers, `x_stride` apart from row to row and from term to term, and `out` for `rows` of as
+/// many numbers as `bias` has, a multiple of 16; `weight` holds panels of up to 64 columns, `[terms, columns]` each. With bfloat16
+/// a term is a pair.
+pub(crate) struct Product<'a> {
     pub weight: &'a [f32],
     pub bias: &'a [f32],
     pub terms: usize,
     pub x: *const f32,
-    pub x_stride: usize,
+    pub x_stride: [usize; 2],
     pub rows: usize,
     pub out: *mut f32,
 }
@@ -56,14 +65,14 @@ impl Product<'_> {
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn avx512_bf16(&self) {
         // SAFETY: AVX-512 BF16 is there, as this function requires.
-        unsafe { self.panels::<super::lanes::Avx512Pairs>() }
+        unsafe { self.panels::<lanes::Avx512Pairs>() }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn avx2(&self) {
         // SAFETY: AVX2 and FMA are there, as this function requires.
-        unsafe { self.panels::<super::lanes::Avx2>() }
+        unsafe { self.panels::<lanes::Avx2>() }
     }
 
     #[inline(always)]
@@ -128,7 +137,8 @@ impl Product<'_> {
         // SAFETY: rows `row .. row + R` and columns `at .. at + 16·V` exist in x, bias and out, and `terms` rows of
         // weights behind `w`, as the type and the callers above say.
         unsafe {
-            let (x, bias) = (self.x.add(row * self.x_stride), self.bias.as_ptr().add(at));
+            let [x_row, x_term] = self.x_stride;
+            let (x, bias) = (self.x.add(row * x_row), self.bias.as_ptr().add(at));
             let out = self.out.add(row * self.bias.len() + at);
             // rows of the bias are all the same one
             let (from, from_stride) =
@@ -145,7 +155,7 @@ impl Product<'_> {
                     *weight = L::load(w.add(k * w_stride + v * WIDTH));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = L::splat(*x.add(r * self.x_stride + k));
+                    let x = L::splat(*x.add(r * x_row + k * x_term));
                     for (sum, weight) in sums.iter_mut().zip(weights) {
                         *sum = sum.add_product(x, weight);
                     }

@@ -1,0 +1,204 @@
+//! Right factors of products: packed for the kernel.
+
+use super::bf16::{Rounded, pair_rows, paired_rows};
+use super::lanes::WIDTH;
+use super::{PANEL, Product};
+use crate::config::Precision;
+use crate::device::multiplies_bf16;
+use crate::ops::matrix::Matrix;
+use std::mem::MaybeUninit;
+
+/// Fewest rows, terms and columns of a product that rounding is worth its while for.
+const LEAST: usize = 32;
+
+/// Whether a product `[R, K]·[K, N]` takes its factors in bfloat16, where `precision` asks for it: not the small ones, which would
+/// not become faster, among them all that happens to a single observation; nor on processors that would be slower.
+pub(crate) fn rounds(precision: Precision, sizes: [usize; 3]) -> bool {
+    precision == Precision::Bf16 && sizes.into_iter().min() >= Some(LEAST) && multiplies_bf16()
+}
+
+/// Smallest multiple of the register width that holds `n` numbers.
+pub(crate) fn padded(n: usize) -> usize {
+    n.next_multiple_of(WIDTH)
+}
+
+/// A row-major matrix as the kernel wants it: one after another, panels of up to 64 columns as `[terms, columns]`, filled up with
+/// zeros to sixteens. A term is a row, or a pair of them, the last one with zeros if there is none.
+pub(crate) fn packed(matrix: &[f32], columns: usize, precision: Precision) -> Vec<f32> {
+    let terms = match precision {
+        Precision::F32 => matrix.len() / columns,
+        Precision::Bf16 => (matrix.len() / columns).div_ceil(2),
+    };
+    let zeros = vec![0.0; columns];
+    in_panels(terms, columns, |term, real, out| match precision {
+        Precision::F32 => out.copy_from_slice(&matrix[term * columns..][real]),
+        Precision::Bf16 => {
+            let mut rows = matrix[2 * term * columns..].chunks_exact(columns);
+            let [first, second] = [(); 2].map(|()| &rows.next().unwrap_or(&zeros)[real.clone()]);
+            pair_rows(first, second, out);
+        }
+    })
+}
+
+/// Panels whose row of a term and of a range of columns `fill` writes.
+fn in_panels(
+    terms: usize,
+    columns: usize,
+    fill: impl Fn(usize, std::ops::Range<usize>, &mut [f32]),
+) -> Vec<f32> {
+    let mut out = vec![0.0; terms * padded(columns)];
+    for from in (0..columns).step_by(PANEL * WIDTH) {
+        let real = from..columns.min(from + PANEL * WIDTH);
+        let width = padded(real.len());
+        for (term, row) in out[from * terms..][..width * terms].chunks_exact_mut(width).enumerate() {
+            fill(term, real.clone(), &mut row[..real.len()]);
+        }
+    }
+    out
+}
+
+/// The left factor of a product in bfloat16.
+pub(crate) struct Left {
+    pairs: Rounded,
+    /// Rows and columns.
+    sizes: [usize; 2],
+    /// From row to row, and from pair to pair.
+    stride: [usize; 2],
+}
+
+impl Left {
+    pub fn of(matrix: Matrix) -> Self {
+        let sizes @ [rows, terms] = matrix.sizes();
+        match matrix.rows_in_memory() {
+            Ok(numbers) => {
+                let mut pairs = Rounded::default();
+                pairs.round(numbers, terms, rows, terms);
+                Self { pairs, sizes, stride: [terms.div_ceil(2), 1] }
+            }
+            Err(columns) => Self { pairs: paired_rows(columns, rows), sizes, stride: [1, rows] },
+        }
+    }
+}
+
+/// The right factor of a product in bfloat16.
+pub(crate) struct Panels {
+    numbers: Vec<f32>,
+    /// Pairs.
+    terms: usize,
+    sizes: [usize; 2],
+    /// The kernel adds the product to these.
+    zeros: Vec<f32>,
+}
+
+impl Panels {
+    pub fn of(matrix: Matrix) -> Self {
+        let [inputs, columns] = matrix.sizes();
+        let terms = inputs.div_ceil(2);
+        let numbers = match matrix.rows_in_memory() {
+            Ok(numbers) => packed(numbers, columns, Precision::Bf16),
+            Err(numbers) => {
+                let mut rounded = Rounded::default();
+                let pairs = rounded.round(numbers, inputs, columns, inputs);
+                in_panels(terms, columns, |term, real, out| {
+                    for (x, column) in out.iter_mut().zip(real) {
+                        *x = pairs[column * terms + term];
+                    }
+                })
+            }
+        };
+        Self { numbers, terms, sizes: [inputs, columns], zeros: vec![0.0; padded(columns)] }
+    }
+
+    /// Rows and columns.
+    pub fn sizes(&self) -> [usize; 2] {
+        self.sizes
+    }
+
+    /// Writes rows of left·self, from row `first` on, over `out` and returns it initialised.
+    pub fn multiply<'a>(&self, left: &Left, first: usize, out: &'a mut [MaybeUninit<f32>]) -> &'a mut [f32] {
+        let [inputs, columns] = self.sizes;
+        let rows = out.len() / columns;
+        assert_eq!(left.sizes[1], inputs, "factors do not fit");
+        assert!(out.len() == rows * columns && first + rows <= left.sizes[0]);
+        let stride = self.zeros.len();
+        let mut apart = Vec::new();
+        let target = match stride == columns {
+            true => out.as_mut_ptr(),
+            false => {
+                apart.resize(rows * stride, MaybeUninit::uninit());
+                apart.as_mut_ptr()
+            }
+        };
+        let product = Product {
+            weight: &self.numbers,
+            bias: &self.zeros,
+            terms: self.terms,
+            x: left.pairs.numbers()[first * left.stride[0]..].as_ptr(),
+            x_stride: left.stride,
+            rows,
+            out: target.cast(),
+        };
+        // SAFETY: the factors have as many rows and terms, as asserted, and `target` has `rows` rows of as many numbers as `zeros`, which are
+        // not read before they are written.
+        unsafe { product.run(Precision::Bf16) };
+        for (out, row) in out.chunks_exact_mut(columns).zip(apart.chunks_exact(stride)) {
+            out.copy_from_slice(&row[..columns]);
+        }
+        // SAFETY: the product wrote all of it, or the rows just copied did.
+        unsafe { out.assume_init_mut() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::product::bf16::{pair, unpaired};
+    use crate::test_support::{normal, values};
+
+    fn rounded(x: f32) -> f64 {
+        f64::from(unpaired(pair([x, 0.0]))[0])
+    }
+
+    /// Sizes of which every one is odd, or ends a panel; the left factor and the right one as they lie or transposed.
+    #[test]
+    fn products_of_rounded_factors_are_exact_but_for_the_sum() {
+        for [r, k, n] in [[1, 1, 1], [5, 3, 2], [7, 33, 65], [70, 301, 16], [13, 2, 130], [64, 64, 64]] {
+            let (a, b) = (values(normal::<2>([r, k], 1)), values(normal::<2>([k, n], 2)));
+            let transposed = |m: &[f32], columns: usize| -> Vec<f32> {
+                (0..columns).flat_map(|j| m.iter().skip(j).step_by(columns).copied()).collect()
+            };
+            let (a_t, b_t) = (transposed(&a, k), transposed(&b, n));
+            let lefts = [Matrix::new(&a, r, k), Matrix::new(&a_t, k, r).transposed()];
+            let rights = [Matrix::new(&b, k, n), Matrix::new(&b_t, n, k).transposed()];
+            for (left, right) in lefts.into_iter().flat_map(|a| rights.map(|b| (Left::of(a), Panels::of(b))))
+            {
+                let mut out = vec![MaybeUninit::new(f32::NAN); r * n];
+                // in two parts
+                let (upper, lower) = out.split_at_mut(r / 2 * n);
+                let parts = [right.multiply(&left, 0, upper), right.multiply(&left, r / 2, lower)];
+                for (i, y) in parts.into_iter().flatten().enumerate() {
+                    let terms = (0..k).map(|t| rounded(a[i / n * k + t]) * rounded(b[t * n + i % n]));
+                    let expected: f64 = terms.sum();
+                    assert!((f64::from(*y) - expected).abs() < 1e-5 * (k as f64).sqrt(), "{r} {k} {n}: {i}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "do not fit")]
+    fn factors_of_other_sizes_are_refused() {
+        let (left, right) =
+            (Left::of(Matrix::new(&[0.0; 12], 3, 4)), Panels::of(Matrix::new(&[0.0; 24], 6, 4)));
+        right.multiply(&left, 0, &mut [MaybeUninit::uninit(); 12]);
+    }
+
+    #[test]
+    fn small_products_are_never_rounded() {
+        assert!(!rounds(Precision::F32, [512; 3]));
+        for small in [[1, 512, 512], [512, 31, 512], [512, 512, 1]] {
+            assert!(!rounds(Precision::Bf16, small));
+        }
+        assert_eq!(rounds(Precision::Bf16, [32; 3]), multiplies_bf16());
+    }
+}
