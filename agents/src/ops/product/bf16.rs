@@ -1,6 +1,7 @@
 //! bfloat16: the upper half of an `f32`. Two of them lie in the bits of one, the first in its lower half.
 
 use crate::ops::simd::multiversion;
+use rayon::prelude::*;
 
 /// To nearest, ties to even; NaN stays NaN.
 #[inline(always)]
@@ -46,14 +47,18 @@ impl Rounded {
     }
 }
 
+/// Fewest pairs of rows that are worth another thread.
+const ROWS: usize = 64;
+
 /// Rows of a row-major matrix paired with each other, a last single one with zeros: `[rows/2, columns]`.
 pub(super) fn paired_rows(matrix: &[f32], columns: usize) -> Rounded {
     let zeros = vec![0.0; columns];
     let mut out = vec![0.0; (matrix.len() / columns).div_ceil(2) * columns];
-    for (rows, out) in matrix.chunks(2 * columns).zip(out.chunks_exact_mut(columns)) {
+    let rows = matrix.par_chunks(2 * columns).zip(out.par_chunks_exact_mut(columns));
+    rows.with_min_len(ROWS).for_each(|(rows, out)| {
         let (first, second) = rows.split_at(columns);
         pair_rows(first, if second.is_empty() { &zeros } else { second }, out);
-    }
+    });
     Rounded(out)
 }
 

@@ -6,7 +6,9 @@ use super::{PANEL, Product};
 use crate::config::Precision;
 use crate::device::multiplies_bf16;
 use crate::ops::matrix::Matrix;
+use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Fewest rows, terms and columns of a product that rounding is worth its while for.
 const LEAST: usize = 32;
@@ -44,16 +46,16 @@ pub(crate) fn packed(matrix: &[f32], columns: usize, precision: Precision) -> Ve
 fn in_panels(
     terms: usize,
     columns: usize,
-    fill: impl Fn(usize, std::ops::Range<usize>, &mut [f32]),
+    fill: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let mut out = vec![0.0; terms * padded(columns)];
-    for from in (0..columns).step_by(PANEL * WIDTH) {
+    out.par_chunks_mut((terms * PANEL * WIDTH).max(1)).enumerate().for_each(|(i, panel)| {
+        let from = i * PANEL * WIDTH;
         let real = from..columns.min(from + PANEL * WIDTH);
-        let width = padded(real.len());
-        for (term, row) in out[from * terms..][..width * terms].chunks_exact_mut(width).enumerate() {
+        for (term, row) in panel.chunks_exact_mut(padded(real.len())).enumerate() {
             fill(term, real.clone(), &mut row[..real.len()]);
         }
-    }
+    });
     out
 }
 
