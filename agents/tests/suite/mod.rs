@@ -56,7 +56,13 @@ fn operations(device: &Device, tolerance: f32) {
         let (x, w, b) = (t(&[70 * 24], 1), t(&[24 * 32], 2), t(&[32], 3));
         let (gamma, beta) = (t(&[32], 4), t(&[32], 5));
         let (lambda, c) = (t(&[32], 6), t(&[70 * 7 * 32], 7));
-        let y = dense(x.clone().reshape([70, 24]), w.clone().reshape([24, 32]), b.clone(), Activation::Elu);
+        let y = dense(
+            x.clone().reshape([70, 24]),
+            w.clone().reshape([24, 32]),
+            b.clone(),
+            Activation::Elu,
+            Precision::F32,
+        );
         let z0 = layer_norm(y, gamma.clone(), beta.clone(), NormActivation::Tanh);
         let c3 = c.clone().reshape([70, 7, 32]);
         let z = diagonal_recurrence(lambda.clone() * 0.5, z0, c3, Unroll::Recurrence);
