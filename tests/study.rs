@@ -199,6 +199,17 @@ fn a_stopped_study_reports_what_is_finished_and_a_finished_one_what_was_taught()
     for text in ["runs: 1 of 2 finished", "Is less enough?", "| koopman | 1.000 |", "| few | – |"] {
         assert!(page().contains(text), "{text} is not in {}", page());
     }
+
+    // what is left is listed, and the page can be had again without training it
+    let with = |flag| program(folder.path(), &[&words[..], &[flag]].concat()).output().unwrap();
+    let list = String::from_utf8(with("--list").stdout).unwrap();
+    assert!(list.lines().count() == 1 && list.contains("runs/few/pendulum/few/seed1"), "{list}");
+    let (stopped, runs) = (page(), files(&folder.path().join("runs")));
+    fs::remove_file(folder.path().join("results/few/README.md")).unwrap();
+    let report = with("--report");
+    assert!(report.status.success() && said(&report).contains("2 runs, 1 to do"), "{}", said(&report));
+    assert!(page() == stopped && files(&folder.path().join("runs")) == runs, "{}", page());
+
     let output = program(folder.path(), &words).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let page = page();
@@ -234,6 +245,8 @@ fn a_plan_sweep_measures_each_cell_once_and_cells_merge() {
     let by_hand =
         Command::new("sh").current_dir(folder.path()).args(["-c", commands.lines().nth(2).unwrap()]).output();
     assert!(by_hand.as_ref().unwrap().status.success(), "{}", said(&by_hand.unwrap()));
+    let left = program(folder.path(), &["sweep", "grid.toml", "--list"]).output().unwrap();
+    assert_eq!(String::from_utf8(left.stdout).unwrap().lines().count(), 3);
     let cells = folder.path().join("results/grid/cells");
     let by_hand = files(&cells);
     assert_eq!(by_hand.len(), 1);

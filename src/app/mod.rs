@@ -137,14 +137,18 @@ fn run_comparison(args: &CompareArgs) -> Result<ExitCode> {
     if args.list {
         return print_lines(&comparison.commands());
     }
-    let outcome = comparison.run(args.jobs.get(), &*stop_on_ctrl_c()?)?;
+    let outcome = if args.report {
+        comparison.report()?
+    } else {
+        comparison.run(args.jobs.get(), &*stop_on_ctrl_c()?)?
+    };
     Ok(tell(outcome, &comparison.out))
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
     let sweep = Sweep::load(&args.file, args.out.as_deref())?;
     if args.list {
-        return print_lines(&sweep.commands());
+        return print_lines(&sweep.commands()?);
     }
     let stop = stop_on_ctrl_c()?;
     if let Some(number) = args.cell {

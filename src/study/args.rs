@@ -13,6 +13,7 @@ Examples:
   td-koopman compare --env pendulum --variants 'small-plan:planner.num_samples=64;planner.num_elites=8,koopman' --seeds 1,2
   td-koopman compare --env cheetah-run --variants koopman,mlp --seeds 1..5 --list | parallel -j 8
   td-koopman compare --study configs/sweep/recipe-screen.toml --jobs 2      a written-down study, with what it taught
+  td-koopman compare --study configs/sweep/recipe-screen.toml --report      its page as it stands, while the runs go on
 
 Run it again to go on: finished runs are not repeated, interrupted ones continue. Runs live in runs/NAME/, the report,
 pictures and small files in --out results/NAME. Runs whose small files are there, in results/NAME/runs/, count as finished:
@@ -53,9 +54,12 @@ pub struct CompareArgs {
     /// Folder of the report [default: results/ENVS-VARIANTS, or results/NAME of the study's file]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Print one independent command per run instead; afterwards the command without --list makes the report
+    /// Print one independent command for each unfinished run instead; afterwards the command without --list makes the report
     #[arg(long)]
     pub list: bool,
+    /// Train nothing: report the runs that have finished so far
+    #[arg(long, conflicts_with_all = ["list", "jobs"])]
+    pub report: bool,
 }
 
 /// Flags of sweeping.
@@ -75,7 +79,7 @@ pub struct SweepArgs {
     /// Folder of the report [default: results/NAME of the file]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Print one independent command per cell instead
+    /// Print one independent command for each unfinished cell instead
     #[arg(long)]
     pub list: bool,
     /// Do only the cell with this number, counted from 1

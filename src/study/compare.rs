@@ -12,7 +12,6 @@ use crate::cli::TrainArgs;
 use crate::config::{ConfigError, RunConfig};
 use crate::report::Evaluated;
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use td_koopman_envs::{Source, registry};
@@ -51,6 +50,12 @@ impl Cell {
     pub fn place(&self) -> PathBuf {
         PathBuf::from(&self.env).join(&self.variant).join(format!("seed{}", self.seed))
     }
+}
+
+/// Where a run that has finished or failed left its files, and why it failed, if it did.
+struct Ended {
+    files: PathBuf,
+    failure: Option<String>,
 }
 
 /// A run of a comparison that has finished or failed.
@@ -132,9 +137,15 @@ impl Comparison {
         Ok(Self { environments, variants: labels, cells, seeds, out, plan })
     }
 
-    /// One independent command per run.
+    /// One independent command for each run that is not finished.
     pub fn commands(&self) -> Vec<String> {
-        self.cells.iter().map(|cell| command_line(&this_program(), &cell.arguments)).collect()
+        let command = |cell: &Cell| command_line(&this_program(), &cell.arguments);
+        self.cells
+            .iter()
+            .zip(self.ended())
+            .filter(|(_, ended)| ended.is_none())
+            .map(|(c, _)| command(c))
+            .collect()
     }
 
     /// Where an earlier report left the small files of a run.
@@ -151,45 +162,66 @@ impl Comparison {
         })
     }
 
-    /// Trains what is missing, `parallel` runs at a time, then writes the report; if it is stopped, of what is finished.
-    pub fn run(&self, parallel: usize, stop: &AtomicBool) -> Result<Outcome> {
-        let mut failures: Vec<Option<String>> = self.cells.iter().map(|_| None).collect();
-        let mut folders: Vec<PathBuf> = self.cells.iter().map(|cell| cell.folder.clone()).collect();
-        let (mut missing, mut kept) = (Vec::new(), 0);
-        for (index, cell) in self.cells.iter().enumerate() {
-            match files::is_finished(&cell.config, &cell.folder) {
-                Ok(true) => {}
-                Ok(false) if self.is_kept(cell) => {
-                    folders[index] = self.kept(cell);
-                    kept += 1;
-                }
-                Ok(false) => missing.push(index),
-                Err(error) => {
-                    eprintln!("failed: {} ({error:#})", cell.name());
-                    failures[index] = Some(format!("{error:#}"));
-                }
+    /// The runs that have ended so far, here or elsewhere, by the order of the cells.
+    fn ended(&self) -> Vec<Option<Ended>> {
+        let mut elsewhere = 0;
+        let ended = self.cells.iter().map(|cell| match files::is_finished(&cell.config, &cell.folder) {
+            Ok(true) => Some(Ended { files: cell.folder.clone(), failure: None }),
+            Ok(false) if self.is_kept(cell) => {
+                elsewhere += 1;
+                Some(Ended { files: self.kept(cell), failure: None })
             }
-        }
-        eprintln!("{} runs, {} to do", self.cells.len(), missing.len());
-        if kept > 0 {
+            Ok(false) => None,
+            Err(error) => {
+                eprintln!("failed: {} ({error:#})", cell.name());
+                Some(Ended { files: cell.folder.clone(), failure: Some(format!("{error:#}")) })
+            }
+        });
+        let ended: Vec<_> = ended.collect();
+        eprintln!("{} runs, {} to do", ended.len(), ended.iter().filter(|ended| ended.is_none()).count());
+        if elsewhere > 0 {
             eprintln!(
-                "{kept} were finished elsewhere: their evaluations are in {} (remove them there to train them here)",
+                "{elsewhere} were finished elsewhere: their evaluations are in {} (remove them there to train them here)",
                 self.out.join("runs").display()
             );
         }
+        ended
+    }
+
+    /// Trains what is missing, `parallel` runs at a time, then writes the report; if it is stopped, of what is finished.
+    pub fn run(&self, parallel: usize, stop: &AtomicBool) -> Result<Outcome> {
+        let mut ended = self.ended();
+        let missing: Vec<usize> = (0..ended.len()).filter(|&index| ended[index].is_none()).collect();
         let jobs: Vec<Job> = missing.iter().map(|&index| job(&self.cells[index])).collect();
-        let endings = pool::run(&jobs, parallel, stop, |_, _| Ok(()))?;
-        let mut stopped = BTreeSet::new();
-        for (index, ending) in missing.into_iter().zip(endings) {
-            match ending {
-                Ending::Finished => {}
-                Ending::Failed(why) => failures[index] = Some(why),
-                Ending::Stopped => drop(stopped.insert(index)),
-            }
+        for (index, ending) in missing.into_iter().zip(pool::run(&jobs, parallel, stop, |_, _| Ok(()))?) {
+            let files = self.cells[index].folder.clone();
+            ended[index] = match ending {
+                Ending::Finished => Some(Ended { files, failure: None }),
+                Ending::Failed(why) => Some(Ended { files, failure: Some(why) }),
+                Ending::Stopped => None,
+            };
         }
-        let ended = self.cells.iter().zip(folders).zip(failures).enumerate();
-        let ended = ended.filter(|(index, _)| !stopped.contains(index));
-        let tried = ended.map(|(_, ((cell, files), failure))| {
+        let stopped = ended.iter().any(Option::is_none);
+        let failed = self.write(ended)?;
+        Ok(match (stopped, failed) {
+            (true, _) => Outcome::Interrupted,
+            (false, 0) => Outcome::Finished,
+            (false, failed) => Outcome::Failed(failed),
+        })
+    }
+
+    /// Writes the report of what has ended so far; trains nothing.
+    pub fn report(&self) -> Result<Outcome> {
+        Ok(match self.write(self.ended())? {
+            0 => Outcome::Finished,
+            failed => Outcome::Failed(failed),
+        })
+    }
+
+    /// Writes the report of the runs that have ended, unless nothing has been evaluated; returns how many failed.
+    fn write(&self, ended: Vec<Option<Ended>>) -> Result<usize> {
+        let tried = self.cells.iter().zip(ended).filter_map(|(cell, ended)| {
+            let Ended { files, failure } = ended?;
             // a folder with another run's files has nothing to say here
             let own = files::refuse_foreign(&cell.config, &files);
             let evaluations = own.and_then(|()| files::evaluations(&files, cell.config.steps));
@@ -197,7 +229,7 @@ impl Comparison {
                 Ok(rows) => (rows, failure),
                 Err(error) => (Vec::new(), failure.or(Some(format!("{error:#}")))),
             };
-            Tried { cell, files, evaluations, failure }
+            Some(Tried { cell, files, evaluations, failure })
         });
         let tried: Vec<Tried> = tried.collect();
         if tried.iter().any(|run| !run.evaluations.is_empty()) {
@@ -205,12 +237,7 @@ impl Comparison {
         } else {
             eprintln!("nothing has been evaluated: {} stays as it is", self.out.display());
         }
-        let failed = tried.iter().filter(|run| run.failure.is_some()).count();
-        Ok(match (stopped.is_empty(), failed) {
-            (false, _) => Outcome::Interrupted,
-            (true, 0) => Outcome::Finished,
-            (true, failed) => Outcome::Failed(failed),
-        })
+        Ok(tried.iter().filter(|run| run.failure.is_some()).count())
     }
 }
 

@@ -16,9 +16,12 @@ pub fn command_line(program: &str, arguments: &[String]) -> String {
     words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// The command this process was started with.
+/// The command this process was started with, as it is to be run to have all that it reports.
 pub fn this_command() -> String {
-    command_line("td-koopman", &std::env::args().skip(1).collect::<Vec<_>>())
+    command_line(
+        "td-koopman",
+        &std::env::args().skip(1).filter(|word| word != "--report").collect::<Vec<_>>(),
+    )
 }
 
 /// The program as it was called, for commands that others are to start.

@@ -58,9 +58,10 @@ impl Sweep {
         })
     }
 
-    /// One independent command per cell.
-    pub fn commands(&self) -> Vec<String> {
-        self.cells.iter().map(|cell| command_line(&this_program(), &self.arguments(cell))).collect()
+    /// One independent command for each cell that is not finished.
+    pub fn commands(&self) -> Result<Vec<String>> {
+        let cells = self.cells.iter().zip(self.measured()?).filter(|(_, measured)| measured.is_none());
+        Ok(cells.map(|(cell, _)| command_line(&this_program(), &self.arguments(cell))).collect())
     }
 
     fn arguments(&self, cell: &Cell) -> Vec<String> {
@@ -214,7 +215,7 @@ mod tests {
             ("pendulum", 1, 1.0)
         );
         assert_eq!(cell.identity, "train preset=light: env=\"pendulum\" learner.rho=1.0 seed=1");
-        let command = &sweep.commands()[3];
+        let command = &sweep.commands().unwrap()[3];
         assert!(
             command.contains(" sweep ") && command.ends_with("my.toml --cell 4 --out results/my"),
             "{command}"
