@@ -2,7 +2,7 @@
 
 use super::axis::{step_range, tick, value_range};
 use super::curve::{Curve, Origin, Point};
-use super::pen::{FAINT_INK, GRID, INK, SCALE, at, color, dashes, font, is_used_up, line_style, pixels};
+use super::pen::{FAINT_INK, GRID, INK, Pen, SCALE, at, font, pixels};
 use anyhow::{Context, Result, ensure};
 use plotters::coord::{Shift, types::RangedCoordf64};
 use plotters::prelude::*;
@@ -88,12 +88,8 @@ fn draw_on(root: &Canvas, axis: XAxis, title: &str, subtitle: &str, curves: &[Cu
             curve.label.clone() + if segments.is_empty() { " (no evaluation)" } else { "" }
         })
         .collect();
-    let dashed: Vec<bool> = curves
-        .iter()
-        .enumerate()
-        .map(|(index, curve)| curve.origin == Origin::Published || is_used_up(index))
-        .collect();
-    let legend_end = draw_legend(root, &entries, &dashed, legend_start)?;
+    let pens = pens(curves);
+    let legend_end = draw_legend(root, &entries, &pens, legend_start)?;
 
     ensure!(
         legend_end < HEIGHT as i32 / 2,
@@ -125,35 +121,45 @@ fn draw_on(root: &Canvas, axis: XAxis, title: &str, subtitle: &str, curves: &[Cu
         .y_desc("return")
         .draw()?;
     // all bands first, so that none hides a line
-    for (index, segments) in shown.iter().enumerate() {
-        segments.iter().try_for_each(|segment| draw_band(&mut plot, segment, color(index)))?;
+    for (segments, pen) in shown.iter().zip(&pens) {
+        segments.iter().try_for_each(|segment| draw_band(&mut plot, segment, pen.color))?;
     }
-    for (index, segments) in shown.iter().enumerate() {
-        segments.iter().try_for_each(|segment| draw_line(&mut plot, segment, index, dashed[index]))?;
+    for (segments, &pen) in shown.iter().zip(&pens) {
+        segments.iter().try_for_each(|segment| draw_line(&mut plot, segment, pen))?;
         let count: usize = segments.iter().map(|segment| segment.len()).sum();
         if count <= MOST_MARKERS {
-            draw_markers(&mut plot, segments, color(index))?;
+            draw_markers(&mut plot, segments, pen.color)?;
         }
     }
     Ok(())
 }
 
+/// Of each curve: ours and published ones are counted apart.
+fn pens(curves: &[Curve]) -> Vec<Pen> {
+    let (mut ours, mut published) = (0.., 0..);
+    let pen = |curve: &Curve| match curve.origin {
+        Origin::Published => published.next().map(Pen::published),
+        Origin::Runs => ours.next().map(Pen::ours),
+    };
+    curves.iter().filter_map(pen).collect()
+}
+
 /// Draws the legend in rows that begin at `y`, and returns where the last one ends.
 ///
 /// It stands above the plot, where no curve can run under it.
-fn draw_legend(root: &Canvas, entries: &[String], dashed: &[bool], mut y: i32) -> Result<i32> {
+fn draw_legend(root: &Canvas, entries: &[String], pens: &[Pen], mut y: i32) -> Result<i32> {
     let mut x = 24;
-    for (index, entry) in entries.iter().enumerate() {
+    for (entry, pen) in entries.iter().zip(pens) {
         // An estimate is all there is: an SVG does not know the fonts it will meet.
         let width = 30 + (entry.chars().count() as f64 * 7.2) as i32;
         if x > 24 && x + width > WIDTH as i32 - 24 {
             (x, y) = (24, y + 20);
         }
         let swatch = vec![at((x, y)), at((x + 22, y))];
-        if dashed[index] {
-            root.draw(&dashes(swatch, index))?;
+        if pen.dashed {
+            root.draw(&pen.dashes(swatch))?;
         } else {
-            root.draw(&PathElement::new(swatch, line_style(index)))?;
+            root.draw(&PathElement::new(swatch, pen.style()))?;
         }
         write_text(root, entry, (x + 30, y + 8), 13.0, INK)?;
         x += width + 22;
@@ -173,12 +179,12 @@ fn draw_band(plot: &mut Plot, segment: &[Point], color: RGBColor) -> Result<()> 
     Ok(())
 }
 
-fn draw_line(plot: &mut Plot, segment: &[Point], index: usize, dashed: bool) -> Result<()> {
+fn draw_line(plot: &mut Plot, segment: &[Point], pen: Pen) -> Result<()> {
     let line: Vec<_> = segment.iter().map(|point| (point.env_step, point.mean)).collect();
-    if dashed {
-        plot.draw_series([dashes(line, index)])?;
+    if pen.dashed {
+        plot.draw_series([pen.dashes(line)])?;
     } else {
-        plot.draw_series([PathElement::new(line, line_style(index))])?;
+        plot.draw_series([PathElement::new(line, pen.style())])?;
     }
     Ok(())
 }
@@ -310,11 +316,24 @@ mod tests {
     }
 
     #[test]
-    fn the_ninth_curve_differs_from_the_second_by_its_dashes() {
-        let nine: Vec<Curve> =
-            (0..9).map(|i| curve(&format!("number {i}"), &[(0.0, i as f64), (9.0, 0.0)])).collect();
+    fn the_eighth_curve_differs_from_the_second_by_its_dashes() {
+        let eight: Vec<Curve> =
+            (0..8).map(|i| curve(&format!("number {i}"), &[(0.0, i as f64), (9.0, 0.0)])).collect();
         let count = |curves: &[Curve]| draw("", "", curves).unwrap().matches("stroke=\"#D55E00\"").count();
-        assert!(count(&nine) > count(&nine[..8]) + 10);
+        assert!(count(&eight) > count(&eight[..7]) + 10);
+    }
+
+    /// Behind five of ours the third published curve had the colour of the first, which is dashed when colours are used up.
+    #[test]
+    fn published_curves_have_colours_of_their_own() {
+        let mut curves: Vec<Curve> =
+            (0..8).map(|i| curve(&format!("number {i}"), &[(0.0, i as f64), (9.0, 0.0)])).collect();
+        curves[5..].iter_mut().for_each(|curve| curve.origin = Origin::Published);
+        let mut colors: Vec<_> = pens(&curves).into_iter().map(|pen| (pen.color.rgb(), pen.dashed)).collect();
+        assert_eq!(colors.iter().filter(|(_, dashed)| *dashed).count(), 3);
+        colors.sort();
+        colors.dedup_by_key(|(rgb, _)| *rgb);
+        assert_eq!(colors.len(), 8);
     }
 
     #[test]

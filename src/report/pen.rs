@@ -8,16 +8,16 @@ use plotters::prelude::*;
 pub(super) const SCALE: u32 = 10;
 
 /// The palette of Okabe and Ito, made to be told apart by colour-blind eyes, without its yellow, which does not show on
-/// white.
-const PALETTE: [RGBColor; 7] = [
+/// white, and its black: greys are for what others published.
+const PALETTE: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
-    RGBColor(60, 60, 60),
 ];
+const GREYS: [RGBColor; 3] = [RGBColor(60, 60, 60), RGBColor(120, 120, 120), RGBColor(170, 170, 170)];
 /// Titles, labels of curves and axes.
 pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
 /// Subtitle, axes and ticks.
@@ -25,27 +25,32 @@ pub(super) const FAINT_INK: RGBColor = RGBColor(102, 102, 102);
 /// Grid lines.
 pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
 
-/// The colour of the curve with this index; after the last of the palette they begin anew.
-pub(super) fn color(index: usize) -> RGBColor {
-    PALETTE[index % PALETTE.len()]
+/// The stroke of a curve.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pen {
+    pub color: RGBColor,
+    pub dashed: bool,
 }
 
-/// Whether the palette has been used up before this curve.
-pub(super) fn is_used_up(index: usize) -> bool {
-    index >= PALETTE.len()
-}
+impl Pen {
+    /// Of our curve with this index: when no colour is left they begin anew, dashed.
+    pub fn ours(index: usize) -> Self {
+        Self { color: PALETTE[index % PALETTE.len()], dashed: index / PALETTE.len() % 2 == 1 }
+    }
 
-/// The stroke of the curve with this index.
-pub(super) fn line_style(index: usize) -> ShapeStyle {
-    color(index).stroke_width(2 * SCALE)
-}
+    /// Of the published curve with this index.
+    pub fn published(index: usize) -> Self {
+        Self { color: GREYS[index % GREYS.len()], dashed: true }
+    }
 
-/// A dashed line, for curves that are not told apart by colour, and for published ones.
-pub(super) fn dashes<P: Clone>(
-    points: Vec<P>,
-    index: usize,
-) -> DashedPathElement<std::vec::IntoIter<P>, u32> {
-    DashedPathElement::new(points, 7 * SCALE, 5 * SCALE, line_style(index))
+    pub fn style(self) -> ShapeStyle {
+        self.color.stroke_width(2 * SCALE)
+    }
+
+    /// A dashed line through these points.
+    pub fn dashes<P: Clone>(self, points: Vec<P>) -> DashedPathElement<std::vec::IntoIter<P>, u32> {
+        DashedPathElement::new(points, 7 * SCALE, 5 * SCALE, self.style())
+    }
 }
 
 /// A font whose letters have this size in pixels of the picture as it is shown.

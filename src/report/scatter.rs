@@ -1,7 +1,7 @@
 //! Return against cost, with the choices marked that are worth their cost.
 
 use super::axis::{tick, value_range};
-use super::pen::{FAINT_INK, GRID, INK, SCALE, at, color, font, line_style, pixels};
+use super::pen::{FAINT_INK, GRID, INK, Pen, SCALE, at, font, pixels};
 use anyhow::{Context, Result, ensure};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -109,9 +109,11 @@ fn draw(scatter: &Scatter) -> Result<String> {
         let corner = |pair: &[&Dot]| [(pair[1].cost, pair[0].value), (pair[1].cost, pair[1].value)];
         let first = front.first().map(|dot| (dot.cost, dot.value));
         let stairs: Vec<_> = first.into_iter().chain(front.windows(2).flat_map(corner)).collect();
-        plot.draw_series([PathElement::new(stairs, line_style(0))])?;
+        plot.draw_series([PathElement::new(stairs, Pen::ours(0).style())])?;
         plot.draw_series(
-            front.iter().map(|dot| Circle::new((dot.cost, dot.value), 5 * SCALE, color(0).filled())),
+            front
+                .iter()
+                .map(|dot| Circle::new((dot.cost, dot.value), 5 * SCALE, Pen::ours(0).color.filled())),
         )?;
         for (i, dot) in front.iter().enumerate() {
             let style = font(12.0, INK).pos(Pos::new(HPos::Right, VPos::Bottom));
