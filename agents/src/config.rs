@@ -103,6 +103,10 @@ pub struct LearnerConfig {
     /// Bounds of the values in TD targets.
     #[serde(default)] // older runs did not have it
     pub value_bounds: ValueBounds,
+    /// Weight of the squared distance between the policy's actions and those taken, in the policy's loss, whose values are in
+    /// units of their size: of their mean absolute one (v1), of their running scale (v2).
+    #[serde(default)] // older runs did not have it
+    pub imitation_coef: f64,
     /// Weight of the continuation loss, where the model predicts terminations.
     pub continuation_coef: f64,
     /// Factors of the matrix products of updates.

@@ -192,6 +192,7 @@ impl RunConfig {
             ("planner.temperature", self.planner.temperature),
             ("planner.min_std.start", self.planner.min_std.start),
             ("planner.min_std.end", self.planner.min_std.end),
+            ("learner.imitation_coef", self.learner.imitation_coef),
             ("planner.icem.noise_beta", self.planner.icem.noise_beta),
             ("planner.grad.step_size", self.planner.grad.step_size),
         ];

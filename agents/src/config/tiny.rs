@@ -96,6 +96,7 @@ impl AgentConfig {
                 reward_coef: 0.5,
                 value_coef: 0.1,
                 value_bounds: ValueBounds::None,
+                imitation_coef: 0.0,
                 continuation_coef: 1.0,
                 learning_rate: 1e-3,
                 encoder_rate_scale: 1.0,

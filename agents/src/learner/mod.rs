@@ -3,6 +3,7 @@
 mod adam;
 mod auxiliary;
 mod data;
+mod imitation;
 pub mod losses;
 pub mod losses_v2;
 mod parameters;

@@ -1,6 +1,7 @@
 //! One update of TD-MPC: TD targets, model losses, policy loss, slow targets.
 
 use super::data::Data;
+use super::imitation::Taken;
 use super::losses::{Prediction, Target, sequence_losses, step_weights, td_target};
 use super::trust::Trust;
 use super::update::{Learner, Rollout, Update, to_act_in};
@@ -17,7 +18,7 @@ impl Learner {
             self.targets_v1(observations.clone(), rewards.clone(), terminated.clone(), range, noise);
         let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, mut prediction) =
-            self.predict_v1(Tensor::from_inner(first), Tensor::from_inner(actions));
+            self.predict_v1(Tensor::from_inner(first), Tensor::from_inner(actions.clone()));
         let continuation =
             self.continuation_losses(prediction.latents.clone(), terminated.clone(), mask.clone());
         let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
@@ -28,7 +29,8 @@ impl Learner {
         let total = self.weigh(&l, &continuation, importance) + penalty;
         // the loss is a sum over H steps: its gradient is scaled by 1/H
         let norm = self.step_model(total.clone() / h as f64);
-        let policy = self.update_policy_v1(latents.inner(), to_act_in(mask, terminated), noise);
+        let taken = Taken { actions, mask: mask.clone() };
+        let policy = self.update_policy_v1(latents.inner(), to_act_in(mask, terminated), taken, noise);
         self.finish(l, continuation / h as f64, [total.inner(), policy, norm], foresight)
     }
 
@@ -68,17 +70,28 @@ impl Learner {
         (all, Prediction { latents, rewards, values })
     }
 
-    /// The policy climbs the critics at ẑ_0 … ẑ_H where `mask [B, H + 1]` is 1, with ρ^t weights; the critics stay. Returns
-    /// the loss.
-    fn update_policy_v1(&mut self, latents: Tensor<3>, mask: Tensor<2>, noise: &mut Stream) -> Tensor<1> {
+    /// The policy climbs the critics at ẑ_0 … ẑ_H where `mask [B, H + 1]` is 1, with ρ^t weights, and stays near what was taken
+    /// there if it is told to; the critics stay. Returns the loss.
+    fn update_policy_v1(
+        &mut self,
+        latents: Tensor<3>,
+        mask: Tensor<2>,
+        taken: Taken,
+        noise: &mut Stream,
+    ) -> Tensor<1> {
         let [b, steps, latent] = latents.dims();
         let rows = b * steps;
         let frozen = self.world.with_frozen_critics();
         let z = Tensor::from_inner(latents.reshape([rows, latent]));
         let action = frozen.act(z.clone(), Tensor::from_inner(self.policy_noise(rows, noise)));
-        let value = frozen.value(Tensor::cat(vec![z, action], 1), Pick::SMALLER).reshape([b, steps]);
+        let value = frozen.value(Tensor::cat(vec![z, action.clone()], 1), Pick::SMALLER).reshape([b, steps]);
         let weights = Tensor::from_inner(step_weights(mask, self.config.rho));
-        let loss = -(value * weights).sum() / b as f64;
+        let mut gain = value.clone();
+        if self.config.imitation_coef > 0.0 {
+            let size = Tensor::from_inner(value.inner().abs().mean()).unsqueeze();
+            gain = gain - taken.distance(action) * size * self.config.imitation_coef;
+        }
+        let loss = -(gain * weights).sum() / b as f64;
         self.step_policy(loss)
     }
 }

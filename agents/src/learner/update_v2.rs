@@ -1,6 +1,7 @@
 //! One update of TD-MPC2: TD targets, model losses, policy loss, slow critics.
 
 use super::data::Data;
+use super::imitation::Taken;
 use super::losses::{Target, step_weights, td_target};
 use super::losses_v2::{Prediction, sequence_losses, spread};
 use super::slow::Slow;
@@ -19,7 +20,7 @@ impl Learner {
             self.targets_v2(observations.clone(), rewards.clone(), terminated.clone(), range, noise);
         let first = observations.clone().narrow(1, 0, 1).reshape([b, self.observation_dim]);
         let (latents, mut prediction) =
-            self.predict_v2(Tensor::from_inner(first), Tensor::from_inner(actions), noise);
+            self.predict_v2(Tensor::from_inner(first), Tensor::from_inner(actions.clone()), noise);
         let continuation =
             self.continuation_losses(prediction.latents.clone(), terminated.clone(), mask.clone()) / h as f64;
         let penalty = self.auxiliary_loss(latents.clone(), observations, mask.clone());
@@ -30,7 +31,8 @@ impl Learner {
         let l = sequence_losses(prediction, target, weights, self.bins());
         let total = self.weigh(&l, &continuation, importance) + penalty;
         let norm = self.step_model(total.clone());
-        let policy = self.update_policy_v2(latents.inner(), to_act_in(mask, terminated), noise);
+        let taken = Taken { actions, mask: mask.clone() };
+        let policy = self.update_policy_v2(latents.inner(), to_act_in(mask, terminated), taken, noise);
         self.finish(l, continuation, [total.inner(), policy, norm], foresight)
     }
 
@@ -87,18 +89,27 @@ impl Learner {
     }
 
     /// The policy climbs the mean of two critics, in units of their running scale, and its entropy at ẑ_0 … ẑ_H, with ρ^t
-    /// weights; the critics stay. Returns the loss.
-    fn update_policy_v2(&mut self, latents: Tensor<3>, mask: Tensor<2>, noise: &mut Stream) -> Tensor<1> {
+    /// weights, and stays near what was taken there if it is told to; the critics stay. Returns the loss.
+    fn update_policy_v2(
+        &mut self,
+        latents: Tensor<3>,
+        mask: Tensor<2>,
+        taken: Taken,
+        noise: &mut Stream,
+    ) -> Tensor<1> {
         let [b, steps, latent] = latents.dims();
         let rows = b * steps;
         let frozen = self.world.with_frozen_critics();
         let z = Tensor::from_inner(latents.reshape([rows, latent]));
         let drawn = frozen.draw(z.clone(), Tensor::from_inner(self.policy_noise(rows, noise)));
         let pick = Pick::draw(frozen.critics.len(), Reduce::Mean, noise);
-        let value = frozen.value(Tensor::cat(vec![z, drawn.action], 1), pick).reshape([b, steps]);
+        let value = frozen.value(Tensor::cat(vec![z, drawn.action.clone()], 1), pick).reshape([b, steps]);
         let scale = self.follow_scale(value.clone().inner().narrow(1, 0, 1).reshape([b]));
         let value = value / Tensor::from_inner(scale).unsqueeze();
-        let penalty = drawn.scaled_log_probability.reshape([b, steps]) * self.config.v2.entropy_coef;
+        let mut penalty = drawn.scaled_log_probability.reshape([b, steps]) * self.config.v2.entropy_coef;
+        if self.config.imitation_coef > 0.0 {
+            penalty = penalty + taken.distance(drawn.action) * self.config.imitation_coef;
+        }
         let weights = Tensor::from_inner(step_weights(mask, self.config.rho));
         let loss = ((penalty - value) * weights).sum() / rows as f64;
         self.step_policy(loss)
