@@ -15,10 +15,14 @@ use td_koopman_agents::rng::Stream;
 use td_koopman_envs::End;
 
 /// Returns of some episodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Scores {
     /// Undiscounted return of each episode.
     pub returns: Vec<f64>,
+    /// γ-discounted return of each episode.
+    pub discounted: Vec<f64>,
+    /// What the critics expected of the policy where it began, which is that of the policy going on for ever.
+    pub expected: Vec<f64>,
     /// Decisions of each episode.
     pub lengths: Vec<u64>,
     /// Candidates that were ranked last because their score was infinite or not a number.
@@ -35,7 +39,12 @@ impl Scores {
 
     /// Mean return.
     pub fn mean(&self) -> f64 {
-        self.returns.iter().sum::<f64>() / self.returns.len() as f64
+        mean(&self.returns)
+    }
+
+    /// What the critics expected of an episode, and what it came to.
+    pub fn expectation(&self) -> [(&'static str, f64); 2] {
+        [("value_at_start", mean(&self.expected)), ("discounted_return", mean(&self.discounted))]
     }
 
     /// Standard deviation of the returns (of these episodes, not an estimate for others: divided by n).
@@ -43,6 +52,10 @@ impl Scores {
         let mean = self.mean();
         (self.returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / self.returns.len() as f64).sqrt()
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// The agent of a checkpoint, for planning in `task`, and where its training stood.
@@ -112,11 +125,13 @@ pub fn watch(
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> Option<Scores> {
-    let mut scores = Scores { returns: Vec::new(), lengths: Vec::new(), bad_scores: 0, plan_seconds: 0.0 };
+    let mut scores = Scores::default();
     for episode in 0..episodes {
         let mut noise = [Stream::new(seed, &format!("evaluation {episode}"))];
         task.reset(noise[0].seed());
         let (mut plan, mut total, mut length) = (Plan::cold(), 0.0, 0);
+        let (mut discounted, mut weight) = (0.0, 1.0);
+        scores.expected.push(agent.value(task.observation()));
         watcher.moment(task, &Moment { episode, decision: 0, total, end: End::Running });
         loop {
             if stop.load(Ordering::Relaxed) || task.require_alive().is_err() {
@@ -130,6 +145,8 @@ pub fn watch(
             plan = decision.plan;
             scores.bad_scores += decision.bad_scores;
             total += transition.reward;
+            discounted += weight * transition.reward;
+            weight *= agent.discount();
             length += 1;
             watcher.moment(task, &Moment { episode, decision: length, total, end: transition.end });
             if transition.end != End::Running {
@@ -137,6 +154,7 @@ pub fn watch(
             }
         }
         scores.returns.push(total);
+        scores.discounted.push(discounted);
         scores.lengths.push(length);
         watcher.episode(&scores);
     }
@@ -150,7 +168,8 @@ mod tests {
 
     #[test]
     fn mean_and_deviation_of_hand_numbers() {
-        let s = Scores { returns: vec![1.0, 3.0], lengths: vec![10, 30], bad_scores: 0, plan_seconds: 0.2 };
+        let s =
+            Scores { returns: vec![1.0, 3.0], lengths: vec![10, 30], plan_seconds: 0.2, ..Scores::default() };
         assert_eq!((s.mean(), s.sd(), s.ms_per_plan()), (2.0, 1.0, 5.0));
     }
 
@@ -165,6 +184,12 @@ mod tests {
             let mut task = Task::open(&"pendulum".into(), 0).unwrap();
             let scores =
                 evaluate(&agent, &mut task, agent.schedule(0), episodes, seed, &stop, |_| {}).unwrap();
+            for (discounted, total) in scores.discounted.iter().zip(&scores.returns) {
+                // pendulum only costs, and γ makes later costs smaller
+                assert!(total < discounted && *discounted < 0.0);
+            }
+            let [(_, expected), _] = scores.expectation();
+            assert!(expected.is_finite() && scores.expected.len() == scores.returns.len());
             (scores.returns, scores.lengths, scores.bad_scores)
         };
         let two = run(2, 5);

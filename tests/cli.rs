@@ -129,7 +129,13 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
     assert_eq!(text.lines().count(), 1 + 2 * 1000);
     assert!(text.lines().last().unwrap().ends_with("truncated"));
     let said = evaluate(&path("c.csv"));
-    assert!(said.contains("return ") && said.contains(" ± ") && said.contains("over 2 episodes"), "{said}");
+    assert!(
+        said.contains("return ")
+            && said.contains(" ± ")
+            && said.contains("over 2 episodes")
+            && said.contains("the critics expected"),
+        "{said}"
+    );
 
     let video = path("v.gif");
     let filmed =

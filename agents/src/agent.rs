@@ -1,9 +1,9 @@
 //! The agent: acts by planning in its world model, learns from replayed sequences. Orchestration only.
 
-use crate::config::{AgentConfig, Continuation, DepthWeights};
+use crate::config::{AgentConfig, Continuation, DepthWeights, Recipe};
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
-use crate::model::{Returns, Tail};
+use crate::model::{Pick, Reduce, Returns, Tail};
 use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm, rescore};
 use crate::replay::Batch;
 use crate::rng::Stream;
@@ -179,6 +179,23 @@ impl Agent {
     /// Whether the model predicts terminations.
     pub fn predicts_terminations(&self) -> bool {
         self.config.model.continuation == Continuation::On
+    }
+
+    /// γ, per decision.
+    pub fn discount(&self) -> f64 {
+        self.config.learner.discount
+    }
+
+    /// What the critics expect of the policy, without noise, from `observation [O]` on: a γ-discounted return.
+    pub fn value(&self, observation: &[f32]) -> f64 {
+        let world = self.learner.online().world();
+        let z = world.encode(self.upload(observation, [1, self.observation_dim]));
+        let action = world.act(z.clone(), Tensor::zeros([1, self.action_dim], &self.device));
+        let pick = match self.config.model.recipe {
+            Recipe::V1 => Pick::SMALLER,
+            Recipe::V2 => Pick { critics: [0, 1], reduce: Reduce::Mean },
+        };
+        f64::from(world.value(Tensor::cat(vec![z, action], 1), pick).into_scalar::<f32>())
     }
 
     /// Steps K that [`Agent::diagnose`] looks ahead.

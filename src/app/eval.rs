@@ -60,6 +60,8 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
     task.require_alive()?;
     let Some(scores) = scores else { return Ok(ExitCode::from(INTERRUPTED)) };
     writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
+    let [(_, value), (_, discounted)] = scores.expectation();
+    writeln!(out, "discounted return {discounted:.3}; the critics expected {value:.3} where episodes begin")?;
     if scores.bad_scores > 0 {
         eprintln!(
             "warning: {} candidates had a score that is infinite or not a number; they were ranked last",

@@ -287,7 +287,8 @@ impl Run {
             self.clock.uncounted(|| film::evaluation(agent, schedule, config, film.as_deref(), stop))?;
         let Some(scores) = scores else { return Ok(()) };
         if !self.replay.is_empty() {
-            let Some(diagnosis) = self.diagnose(schedule, stop)? else { return Ok(()) };
+            let Some(mut diagnosis) = self.diagnose(schedule, stop)? else { return Ok(()) };
+            diagnosis.values.extend(scores.expectation().map(|(name, value)| (name.into(), value)));
             self.recorder.diagnosis(&diagnosis)?;
         }
         let evaluation = Evaluation {
