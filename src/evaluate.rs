@@ -21,7 +21,7 @@ pub struct Scores {
     pub returns: Vec<f64>,
     /// γ-discounted return of each episode.
     pub discounted: Vec<f64>,
-    /// What the critics expected of the policy where it began, which is that of the policy going on for ever.
+    /// What the critics expected where each began: a discounted return, too, but of the policy and without an end.
     pub expected: Vec<f64>,
     /// Decisions of each episode.
     pub lengths: Vec<u64>,
@@ -171,6 +171,30 @@ mod tests {
         let s =
             Scores { returns: vec![1.0, 3.0], lengths: vec![10, 30], plan_seconds: 0.2, ..Scores::default() };
         assert_eq!((s.mean(), s.sd(), s.ms_per_plan()), (2.0, 1.0, 5.0));
+    }
+
+    /// Adds up the discounted return of one episode from what can be seen of it.
+    struct Discounted(f64, f64);
+
+    impl Watcher for Discounted {
+        fn moment(&mut self, _: &mut Task, moment: &Moment) {
+            if moment.decision > 0 {
+                self.0 += 0.99f64.powi(moment.decision as i32 - 1) * (moment.total - self.1);
+            }
+            self.1 = moment.total;
+        }
+    }
+
+    #[test]
+    fn rewards_are_discounted_from_the_second_on() {
+        let config = with(&["env=pendulum", "model.hidden_dim=16", "planner.num_samples=16"]).unwrap();
+        let agent = Agent::new(&config.agent(), 3, 1, &mut Stream::new(1, "init"), &device::cpu());
+        let mut task = Task::open(&"pendulum".into(), 0).unwrap();
+        let (mut seen, stop) = (Discounted(0.0, 0.0), AtomicBool::new(false));
+        let scores = watch(&agent, &mut task, agent.schedule(0), 1, 5, &stop, &mut seen).unwrap();
+        assert!((scores.discounted[0] - seen.0).abs() < 1e-9 * seen.0.abs(), "{scores:?} {}", seen.0);
+        task.reset(Stream::new(5, "evaluation 0").seed());
+        assert_eq!(scores.expected, [agent.value(task.observation())]);
     }
 
     /// tdmpc2's evaluation script explored: two evaluations with one seed must be equal, and a longer one must begin

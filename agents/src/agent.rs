@@ -319,6 +319,32 @@ mod tests {
         }
     }
 
+    /// The smaller of two critics, or the mean of two, at the latent of the observation and the policy's mean action there.
+    #[test]
+    fn a_value_is_what_two_critics_say_of_the_policy() {
+        for recipe in BOTH {
+            let agent = agent_of(recipe, |_| {});
+            let world = agent.learner.online().world();
+            let observations: Vec<f32> = (0..8).map(|i| (i as f32).cos()).collect();
+            let z = world.encode(agent.upload(&observations, [2, 4]));
+            let za = Tensor::cat(vec![z.clone(), world.act(z, Tensor::zeros([2, 2], &agent.device))], 1);
+            let critic = |i: usize| {
+                let said = world.codec().read(world.critics[i].forward(za.clone()));
+                said.into_data().try_to_vec::<f32>().unwrap()
+            };
+            let (first, second) = (critic(0), critic(1));
+            for i in 0..2 {
+                let expected = match recipe {
+                    Recipe::V1 => first[i].min(second[i]),
+                    Recipe::V2 => (first[i] + second[i]) / 2.0,
+                };
+                let value = agent.value(&observations[4 * i..][..4]);
+                assert!((value - f64::from(expected)).abs() < 1e-5, "{recipe:?}: {value} {expected}");
+            }
+            assert!(first[0] != first[1], "nothing was told apart");
+        }
+    }
+
     #[test]
     fn exploiting_adds_no_noise_and_draws_as_much_of_the_stream() {
         for (kind, recipe) in PlannerKind::ALL.into_iter().flat_map(|kind| BOTH.map(|recipe| (kind, recipe)))
