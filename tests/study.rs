@@ -131,6 +131,26 @@ fn a_comparison_runs_each_cell_once_and_reports() {
     assert!(said(&other).contains("not taken from the results: pendulum koopman seed 1"), "{}", said(&other));
 }
 
+/// Studies say in a comment that finished runs are not repeated. A new default (`train.seed_episodes`) made three of them train everything anew.
+#[test]
+fn committed_runs_still_answer_the_studies_they_were_made_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut asked = 0;
+    for file in fs::read_dir(root.join("configs/sweep")).unwrap().map(|e| e.unwrap().path()) {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        if file.extension().is_none_or(|e| e != "toml")
+            || !root.join("results").join(name).join("runs").exists()
+        {
+            continue;
+        }
+        let list = program(root, &["compare", "--list", "--study", file.to_str().unwrap()]).output().unwrap();
+        assert!(list.status.success(), "{name}: {}", said(&list));
+        assert!(!said(&list).contains("not taken from the results"), "{name}: {}", said(&list));
+        asked += 1;
+    }
+    assert!(asked > 5, "{asked} studies with committed runs");
+}
+
 #[test]
 fn a_failed_cell_is_named_with_its_last_words_and_stops_no_other() {
     let folder = tempfile::tempdir().unwrap();
