@@ -2,7 +2,7 @@
 
 use crate::config::Precision;
 use crate::ops::contiguous_flex;
-use crate::ops::product::{Product, Rounded, packed, padded};
+use crate::ops::product::{Product, Rounded, packed, padded, terms};
 use crate::ops::simd::{multiversion, sum_of, sum_of_two};
 use burn::prelude::*;
 
@@ -69,12 +69,9 @@ impl Layer {
         Self { inputs, outputs, precision, weight, bias }
     }
 
-    /// Numbers of a row of x that products are taken of: the inputs, or pairs of them, the last one filled up with a zero.
+    /// Numbers of a row of x that products are taken of.
     fn terms(&self) -> usize {
-        match self.precision {
-            Precision::F32 => self.inputs,
-            Precision::Bf16 => self.inputs.div_ceil(2),
-        }
+        terms(self.inputs, self.precision)
     }
 
     pub fn outputs(&self) -> usize {

@@ -7,7 +7,7 @@
 
 use super::flex::{by_rows, contiguous, sizes};
 use super::matrix::{Matrix, multiply};
-use super::product::{Left, Panels, rounds};
+use super::product::{Left, Panels, factors};
 use super::simd::{self, multiversion};
 use crate::config::Precision;
 use burn::backend::autodiff::{
@@ -35,13 +35,14 @@ pub enum Activation {
     Tanh,
 }
 
-/// Output elements of one block: 512 kB of f32, at most half of a common L2 cache.
-const BLOCK: usize = 1 << 17;
 /// Rows per chunk of the bias gradient: fixed, so that the sum does not depend on the thread count.
 const ROWS: usize = 64;
 
-/// Rows of a weight gradient computed together.
-const WEIGHT_ROWS: usize = 128;
+/// Rows of a product with `terms` terms and `columns` columns that one thread computes together: some 4 MFLOP, twenty times what it costs to
+/// pass them on; not so few that reading the right factor counts, and whole blocks of the kernel's six.
+fn rows_together(terms: usize, columns: usize) -> usize {
+    (2_000_000 / (terms * columns).max(1)).max(48).next_multiple_of(6)
+}
 
 /// Gradients before the two matrix products.
 #[derive(ExtensionType)]
@@ -127,16 +128,16 @@ multiversion! {
 /// The right factor of a layer's product, or of its input's gradient.
 enum Right<'a> {
     Plain(Matrix<'a>),
-    Rounded(Panels),
+    Packed(Panels, Precision),
 }
 
 impl<'a> Right<'a> {
     /// For a left factor of `rows` rows.
     fn new(matrix: Matrix<'a>, rows: usize, precision: Precision) -> Self {
         let [terms, columns] = matrix.sizes();
-        match rounds(precision, [rows, terms, columns]) {
-            true => Self::Rounded(Panels::of(matrix)),
-            false => Self::Plain(matrix),
+        match factors(precision, [rows, terms, columns]) {
+            Some(precision) => Self::Packed(Panels::of(matrix, precision), precision),
+            None => Self::Plain(matrix),
         }
     }
 
@@ -145,7 +146,9 @@ impl<'a> Right<'a> {
         let rows = |[terms, columns]: [usize; 2]| Matrix::new(x, out.len() / columns, terms);
         match self {
             Self::Plain(matrix) => multiply(rows(matrix.sizes()), *matrix, out),
-            Self::Rounded(panels) => panels.multiply(&Left::of(rows(panels.sizes())), 0, out),
+            Self::Packed(panels, precision) => {
+                panels.multiply(&Left::of(rows(panels.sizes()), *precision), 0, out)
+            }
         }
     }
 }
@@ -162,7 +165,7 @@ impl DenseOps for Flex {
         let ([r, k], n) = (sizes(&x), sizes(&weight)[1]);
         let (x, bias) = (x.storage::<f32>(), &bias.storage::<f32>()[..n]);
         let right = Right::new(Matrix::new(weight.storage(), k, n), r, precision);
-        by_rows(r, n, (BLOCK / n).max(1), |first, chunk| {
+        by_rows(r, n, rows_together(k, n), |first, chunk| {
             let rows = right.multiply(&x[first * k..], chunk);
             match activation {
                 Activation::Identity => identity_rows(rows, bias),
@@ -177,7 +180,7 @@ impl DenseOps for Flex {
         let ([r, n], k) = (sizes(&affine), sizes(&weight)[0]);
         let affine = affine.storage::<f32>();
         let right = Right::new(Matrix::new(weight.storage(), k, n).transposed(), r, precision);
-        by_rows(r, k, (BLOCK / k).max(1), |first, chunk| {
+        by_rows(r, k, rows_together(n, k), |first, chunk| {
             right.multiply(&affine[first * n..], chunk);
         })
     }
@@ -186,15 +189,18 @@ impl DenseOps for Flex {
         let (x, affine) = (contiguous(x), contiguous(affine));
         let ([r, k], n) = (sizes(&x), sizes(&affine)[1]);
         let (x, affine) = (Matrix::new(x.storage(), r, k), Matrix::new(affine.storage(), r, n));
-        if rounds(precision, [k, r, n]) {
-            let (left, right) = (Left::of(x.transposed()), Panels::of(affine));
-            return by_rows(k, n, WEIGHT_ROWS, |first, chunk| {
-                right.multiply(&left, first, chunk);
-            });
+        let together = rows_together(r, n);
+        match factors(precision, [k, r, n]) {
+            Some(precision) => {
+                let (left, right) = (Left::of(x.transposed(), precision), Panels::of(affine, precision));
+                by_rows(k, n, together, |first, chunk| {
+                    right.multiply(&left, first, chunk);
+                })
+            }
+            None => by_rows(k, n, together, |first, chunk| {
+                multiply(x.columns(first, chunk.len() / n).transposed(), affine, chunk);
+            }),
         }
-        by_rows(k, n, WEIGHT_ROWS, |first, chunk| {
-            multiply(x.columns(first, chunk.len() / n).transposed(), affine, chunk);
-        })
     }
 
     fn dense_backward(y: FlexTensor, g: FlexTensor, activation: Activation) -> DenseGrads<Flex> {
@@ -345,12 +351,12 @@ mod tests {
     #[test]
     fn rounded_layers_are_exact_ones_of_rounded_factors() {
         let [r, k, n] = [700, 33, 257];
-        let rounded = |t: Tensor<2>| match rounds(Precision::Bf16, [r, k, n]) {
-            true => {
+        let rounded = |t: Tensor<2>| match factors(Precision::Bf16, [r, k, n]) {
+            Some(Precision::Bf16) => {
                 let numbers = values(t.clone()).into_iter().map(|x| unpaired(pair([x, 0.0]))[0]);
                 Tensor::from_data(TensorData::new(numbers.collect::<Vec<_>>(), t.dims()), &t.device())
             }
-            false => t,
+            _ => t,
         };
         let (x, w, b) = (normal::<2>([r, k], 1), normal::<2>([k, n], 2) * 0.2, normal::<1>([n], 3));
         let g = normal::<2>([r, n], 4);

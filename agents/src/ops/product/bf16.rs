@@ -40,18 +40,22 @@ impl Rounded {
         round_rows(x, x_stride, inputs, &mut self.0[..needed]);
         &self.0
     }
-
-    /// What was written last, and what may be left behind it.
-    pub fn numbers(&self) -> &[f32] {
-        &self.0
-    }
 }
 
-/// Fewest pairs of rows that are worth another thread.
+/// Fewest rows, or pairs of them, that are worth another thread.
 const ROWS: usize = 64;
 
+/// The numbers of every row of a row-major matrix as pairs, a last single number with zero: `[rows, columns/2]`.
+pub(super) fn paired_columns(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let pairs = columns.div_ceil(2);
+    let mut out = vec![0.0; matrix.len() / columns * pairs];
+    let blocks = matrix.par_chunks(ROWS * columns).zip(out.par_chunks_mut(ROWS * pairs));
+    blocks.for_each(|(rows, out)| round_rows(rows, columns, columns, out));
+    out
+}
+
 /// Rows of a row-major matrix paired with each other, a last single one with zeros: `[rows/2, columns]`.
-pub(super) fn paired_rows(matrix: &[f32], columns: usize) -> Rounded {
+pub(super) fn paired_rows(matrix: &[f32], columns: usize) -> Vec<f32> {
     let zeros = vec![0.0; columns];
     let mut out = vec![0.0; (matrix.len() / columns).div_ceil(2) * columns];
     let rows = matrix.par_chunks(2 * columns).zip(out.par_chunks_exact_mut(columns));
@@ -59,7 +63,7 @@ pub(super) fn paired_rows(matrix: &[f32], columns: usize) -> Rounded {
         let (first, second) = rows.split_at(columns);
         pair_rows(first, if second.is_empty() { &zeros } else { second }, out);
     });
-    Rounded(out)
+    out
 }
 
 multiversion! {

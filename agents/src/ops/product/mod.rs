@@ -5,8 +5,8 @@ pub(crate) mod lanes;
 mod panels;
 
 pub(crate) use bf16::Rounded;
-pub(super) use panels::{Left, Panels, rounds};
-pub(crate) use panels::{packed, padded};
+pub(super) use panels::{Left, Panels, factors};
+pub(crate) use panels::{packed, padded, terms};
 
 use crate::config::Precision;
 use crate::device::multiplies_bf16;
