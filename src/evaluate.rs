@@ -1,15 +1,9 @@
 //! Seeded episodes without exploration noise.
 
-use crate::checkpoint::Checkpoint;
-use crate::config::RunConfig;
-use crate::memory;
 use crate::record::timed;
 use crate::task::Task;
-use crate::train::TrainState;
-use anyhow::Result;
 use std::sync::atomic::{AtomicBool, Ordering};
 use td_koopman_agents::agent::{Agent, Schedule};
-use td_koopman_agents::device;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::rng::Stream;
 use td_koopman_envs::End;
@@ -56,17 +50,6 @@ impl Scores {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The agent of a checkpoint, for planning in `task`, and where its training stood.
-pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, task: &Task) -> Result<(Agent, TrainState)> {
-    let device = device::open_in(&config.device, &[config.planner.precision])?;
-    let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
-    memory::require(memory::Work::Plan, config, observations, actions, 1)?;
-    let init = &mut Stream::new(config.seed, "init");
-    let mut agent = Agent::new(&config.agent_for(task.spec()), observations, actions, init, &device);
-    agent.import(&checkpoint.learner()?)?;
-    Ok((agent, TrainState::load(checkpoint)?))
 }
 
 /// Where an evaluation stands.
@@ -165,6 +148,7 @@ pub fn watch(
 mod tests {
     use super::*;
     use crate::config::tests::with;
+    use td_koopman_agents::device;
 
     #[test]
     fn mean_and_deviation_of_hand_numbers() {

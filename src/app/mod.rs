@@ -1,11 +1,11 @@
 //! The program: what its commands do.
 
+mod diagnose;
 mod eval;
 
 use crate::bench::bench;
-use crate::cli::{BenchArgs, Cli, Command, DiagnoseArgs, EnvsArgs, TrainArgs};
+use crate::cli::{BenchArgs, Cli, Command, EnvsArgs, TrainArgs};
 use crate::config::ConfigError;
-use crate::diagnose;
 use crate::environments;
 use crate::report;
 use crate::study::{
@@ -47,7 +47,7 @@ pub fn run() -> ExitCode {
         None => run_training(&cli.train),
         Some(Command::Train(args)) => run_training(&args),
         Some(Command::Eval(args)) => eval::run(&args),
-        Some(Command::Diagnose(args)) => run_diagnosis(&args),
+        Some(Command::Diagnose(args)) => diagnose::run(&args),
         Some(Command::Bench(args)) => run_bench(&args),
         Some(Command::Plot(args)) => {
             report::plot(&args.curves, &args.title, &args.out).map(|()| ExitCode::SUCCESS)
@@ -111,14 +111,6 @@ fn run_training(args: &TrainArgs) -> Result<ExitCode> {
             ExitCode::from(INTERRUPTED)
         }
     })
-}
-
-fn run_diagnosis(args: &DiagnoseArgs) -> Result<ExitCode> {
-    let stop = stop_on_ctrl_c()?;
-    match with_threads(0, || diagnose::table(args, &stop))? {
-        Some(table) => writeln!(io::stdout(), "{table}").map(|()| ExitCode::SUCCESS).map_err(Into::into),
-        None => Ok(ExitCode::from(INTERRUPTED)),
-    }
 }
 
 fn run_bench(args: &BenchArgs) -> Result<ExitCode> {

@@ -3,10 +3,12 @@
 mod film;
 mod life;
 mod meters;
+mod restore;
 mod run;
 mod state;
 
 pub use life::Life;
+pub use restore::restore;
 pub use run::refuse_another_run;
 pub use state::{Streams, TrainState};
 

@@ -3,12 +3,12 @@
 use super::file::{Settings, Subject, words};
 use crate::checkpoint::Checkpoint;
 use crate::config::RunConfig;
-use crate::evaluate::{evaluate, restore};
+use crate::evaluate::evaluate;
 use crate::provenance::COMMIT;
 use crate::study::files::{self, write_atomically};
 use crate::study::text::slug;
 use crate::task::Task;
-use crate::train::{Outcome, train};
+use crate::train::{Outcome, restore, train};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

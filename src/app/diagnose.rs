@@ -1,0 +1,107 @@
+//! `td-koopman diagnose`.
+
+use super::{INTERRUPTED, stop_on_ctrl_c, with_threads};
+use crate::checkpoint::Checkpoint;
+use crate::cli::{DiagnoseArgs, settings};
+use crate::config::{ConfigError, Layer, RunConfig, resolve};
+use crate::diagnose::{Value, model, returns};
+use crate::task::Task;
+use crate::train::restore;
+use anyhow::Result;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use td_koopman_agents::replay::Replay;
+
+/// Prints what the models of some runs are worth.
+pub fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
+    let stop = stop_on_ctrl_c()?;
+    match with_threads(0, || table(args, &stop))? {
+        Some(table) => writeln!(io::stdout(), "{table}").map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        None => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+/// A table of both for the newest checkpoints of some runs, a column a run; `None` if `stop` was raised meanwhile.
+fn table(args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<String>> {
+    if args.eval_horizons.contains(&0) {
+        return Err(ConfigError("--eval-horizons must all be at least 1".into()).into());
+    }
+    let mut columns = Vec::new();
+    for run in &args.runs {
+        let Some(values) = examine(run, args, stop)? else { return Ok(None) };
+        columns.push(values);
+    }
+    Ok(Some(lay_out(&args.runs.iter().map(|run| run.display().to_string()).collect::<Vec<_>>(), &columns)))
+}
+
+fn examine(run: &Path, args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<Vec<Value>>> {
+    let checkpoint = Checkpoint::newest_of(run)?;
+    let mut layers = vec![Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?];
+    layers.extend(settings(&args.set)?);
+    let config: RunConfig = resolve(&layers)?;
+    let mut task = Task::open(&config.env, config.train.action_repeat)?;
+    let (agent, state) = restore(&config, &checkpoint, &task)?;
+    let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+    let mut replay = Replay::new(&config.replay, config.learner.horizon, observations, actions);
+    replay.import(checkpoint.replay()?)?;
+    let mut values = vec![("env_step".into(), state.env_step as f64)];
+    values.extend(model(&agent, &replay, args.seed, state.env_step));
+    let schedule = agent.schedule(state.episode_start());
+    let returns = returns(&agent, &mut task, schedule, &args.eval_horizons, args.episodes, args.seed, stop);
+    task.require_alive()?;
+    Ok(returns.map(|returns| {
+        values.extend(returns);
+        values
+    }))
+}
+
+/// A line a number, a column a run.
+fn lay_out(runs: &[String], columns: &[Vec<Value>]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in columns.iter().flatten() {
+        if !names.contains(&name.as_ref()) {
+            names.push(name);
+        }
+    }
+    let mut text = String::new();
+    for (i, run) in runs.iter().enumerate() {
+        let _ = writeln!(text, "{:>3}  {run}", i + 1);
+    }
+    let _ = write!(text, "\n{:<20}", "");
+    for i in 1..=runs.len() {
+        let _ = write!(text, "{i:>11}");
+    }
+    for name in names {
+        let _ = write!(text, "\n{name:<20}");
+        for column in columns {
+            let cell = match column.iter().find(|(n, _)| n == name) {
+                Some((_, value)) if value.abs() >= 100.0 => format!("{value:.0}"),
+                Some((_, value)) => format!("{value:.3}"),
+                None => "–".into(),
+            };
+            let _ = write!(text, "{cell:>11}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_only_one_run_has_leaves_a_gap_in_the_others() {
+        let columns = [
+            vec![("a".into(), 1234.5), ("linear_share".into(), 0.5)],
+            vec![("a".into(), -0.25), ("return_h1".into(), f64::NAN)],
+        ];
+        let text = lay_out(&["one".into(), "two".into()], &columns);
+        let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(lines[4], ["a", "1234", "-0.250"]);
+        assert_eq!(lines[5], ["linear_share", "0.500", "–"]);
+        assert_eq!(lines[6], ["return_h1", "–", "NaN"]);
+    }
+}
