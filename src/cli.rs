@@ -54,6 +54,13 @@ pub enum Command {
     Plot(PlotArgs),
     /// List the environments, or the options of one, or test one
     Envs(EnvsArgs),
+    /// Print every setting of a run and what it means, as a file for --config
+    #[command(after_help = "\
+Examples:
+  td-koopman config                                     of the default preset
+  td-koopman config --preset paper --env hopper > my.toml
+  td-koopman --config my.toml                           train with what you made of it")]
+    Config(TrainArgs),
 }
 
 /// Flags of training.
@@ -68,7 +75,7 @@ pub struct TrainArgs {
     /// Dynamics to whose number of parameters the chosen ones are widened or narrowed, or none
     #[arg(long, value_name = "DYNAMICS")]
     pub match_params: Option<String>,
-    /// Planner: mppi, mppi2, cem, icem, grad, random or policy (see configs/default.toml)
+    /// Planner: mppi, mppi2, cem, icem, grad, random or policy (see `td-koopman config`)
     #[arg(long)]
     pub planner: Option<String>,
     /// Recipe, sizes and schedules
@@ -98,7 +105,7 @@ pub struct TrainArgs {
     /// TOML file with changed keys; may be repeated
     #[arg(long, value_name = "FILE")]
     pub config: Vec<PathBuf>,
-    /// Change one key, e.g. planner.num_samples=256 (all keys: configs/default.toml) or an option of the environment,
+    /// Change one key, e.g. planner.num_samples=256 (all keys: `td-koopman config`) or an option of the environment,
     /// e.g. env.frame_skip=2 (`td-koopman envs NAME`); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

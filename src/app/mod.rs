@@ -55,6 +55,7 @@ pub fn run() -> ExitCode {
         Some(Command::Compare(args)) => run_comparison(&args),
         Some(Command::Sweep(args)) => run_sweep(&args),
         Some(Command::Envs(args)) => run_environments(&args),
+        Some(Command::Config(args)) => run_config(&args),
     };
     result.unwrap_or_else(|error| {
         // a closed pipe (`| head`) is no failure of ours
@@ -151,6 +152,11 @@ fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
         });
     }
     Ok(tell(sweep.run(args.jobs.get(), &stop)?, &sweep.out))
+}
+
+fn run_config(args: &TrainArgs) -> Result<ExitCode> {
+    write!(io::stdout(), "{}", args.resolve()?.annotated())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_lines(lines: &[String]) -> Result<ExitCode> {

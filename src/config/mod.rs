@@ -1,5 +1,6 @@
 //! The configuration of a run: typed, complete, validated, saved with the run.
 
+mod annotated;
 mod env;
 mod layers;
 mod model;
