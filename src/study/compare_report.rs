@@ -6,7 +6,7 @@ use super::files::{commits, keep_small_files, write_atomically};
 use super::lessons;
 use super::published;
 use super::statistics::{Estimate, Summary, summarise};
-use super::text::{cell, number, this_command};
+use super::text::{cell, counted, number, this_command};
 use crate::provenance::COMMIT;
 use crate::report::{Curve, Evaluated, XAxis, write_svg_over};
 use anyhow::Result;
@@ -31,7 +31,7 @@ pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
             let runs = evaluations(tried, &env.name, variant);
             let curve = of_task(&runs);
             csv.add(&env.name, variant, &curve)?;
-            let label = format!("{variant} ({} seeds)", runs.len());
+            let label = format!("{variant} ({})", counted(runs.len(), "seed"));
             over_steps.push(Curve::of_runs(&label, curve.iter().map(|p| p.at(p.env_step)).collect()));
             over_seconds.push(Curve::of_runs(&label, curve.iter().map(|p| p.at(p.cpu_seconds)).collect()));
         }
@@ -149,12 +149,12 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
     let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
     let _ = write!(
         page,
-        "# {name}\n\nMade by `{}`.\n\n- runs: {} of {} finished; {} seeds ({}) of each variant\n- commits: trained at {}, \
+        "# {name}\n\nMade by `{}`.\n\n- runs: {} of {} finished; {} ({}) of each variant\n- commits: trained at {}, \
          reported at {COMMIT}\n- device: {}, {} thread(s) each\n",
         this_command(),
         finished,
         comparison.cells.len(),
-        seeds.len(),
+        counted(seeds.len(), "seed"),
         seeds.join(", "),
         commits.into_iter().collect::<Vec<_>>().join(", "),
         tried.first().map_or("", |run| run.cell.config.device.as_str()),
