@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::bench::{Grid, Subjects};
+use crate::bench::{Grid, Kind, Subjects};
 use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
 use crate::study::args::{CompareArgs, SweepArgs};
 use crate::video;
@@ -229,7 +229,8 @@ Examples:
   td-koopman bench --training-lengths 10,20,50,100              with the training-speed protocol of the paper
   td-koopman bench --dynamics koopman,gru,transformer,dssm --match-params koopman
   td-koopman bench --preset light,light2 --horizons 5,20        two recipes side by side
-  td-koopman bench --preset paper --planners mppi,icem,grad --samples 512,2048 --json bench.json")]
+  td-koopman bench --preset paper --planners mppi,icem,grad --samples 512,2048 --json bench.json
+  td-koopman bench --preset paper --device cuda --rows plans --samples 512,8192 --horizons 5,20,50")]
 pub struct BenchArgs {
     /// Environment that gives the dimensions
     #[arg(long, default_value = "cheetah-run")]
@@ -258,6 +259,9 @@ pub struct BenchArgs {
     /// Also time the paper's training-speed protocol at these lengths T, comma-separated
     #[arg(long, value_delimiter = ',')]
     pub training_lengths: Vec<usize>,
+    /// Rows to time, comma-separated
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "steps,updates,plans")]
+    pub rows: Vec<Kind>,
     /// Repetitions of each row
     #[arg(long, default_value_t = 20)]
     pub repeats: usize,
@@ -311,6 +315,7 @@ impl BenchArgs {
             horizons: self.horizons.clone(),
             environments: self.environments.clone(),
             lengths: self.training_lengths.clone(),
+            kinds: self.rows.clone(),
             repeats: self.repeats,
         })
     }

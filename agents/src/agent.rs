@@ -76,15 +76,16 @@ impl Agent {
         noise: &mut [Stream],
     ) -> Vec<Decision> {
         let (e, a, h) = (plans.len(), self.action_dim, schedule.horizon);
-        let (planner, learner) = (&self.config.planner, &self.config.learner);
+        #[cfg(feature = "cuda")]
+        if let Some(decisions) = self.act_fused(observations, plans, schedule, mode, noise) {
+            return decisions;
+        }
+        let planner = &self.config.planner;
         let streams = noise;
         let noise = Noise::draw(planner, self.config.policy_noise(), h, a, mode, streams, &self.device);
         let picks = self.config.model.plan_picks(streams);
         let tail = |noise| Tail { noise, picks: picks.clone() };
-        let returns = &match planner.depth_weights {
-            DepthWeights::Lambda => Returns::lambda(learner.discount, planner.depth_lambda),
-            DepthWeights::Measured => Returns::weighted(learner.discount, self.learner.reward_trust()),
-        };
+        let returns = &self.returns();
         let warm = Warm::new(planner, plans, h, a, &self.device);
         let networks = self.learner.online();
         let z = networks.world().encode(self.upload(observations, [e, self.observation_dim]));
@@ -119,6 +120,51 @@ impl Agent {
         };
         let outcome = planner::plan(planner, schedule.min_std, warm, proposals, &noise, score, gradient);
         self.read(outcome)
+    }
+
+    /// How far plans are trusted.
+    fn returns(&self) -> Returns {
+        let (planner, discount) = (&self.config.planner, self.config.learner.discount);
+        match planner.depth_weights {
+            DepthWeights::Lambda => Returns::lambda(discount, planner.depth_lambda),
+            DepthWeights::Measured => Returns::weighted(discount, self.learner.reward_trust()),
+        }
+    }
+
+    /// The same on a GPU, for which whole plans may have kernels.
+    #[cfg(feature = "cuda")]
+    fn act_fused(
+        &self,
+        observations: &[f32],
+        plans: &[Plan],
+        schedule: Schedule,
+        mode: Mode,
+        streams: &mut [Stream],
+    ) -> Option<Vec<Decision>> {
+        use crate::inference::cuda;
+        let planner = &self.config.planner;
+        let shared = self.config.model.koopman.control.while_planning();
+        let fused = self.learner.online().fused(&self.device, shared).filter(|_| cuda::plans(planner))?;
+        let horizon = schedule.horizon;
+        let answers = fused.plan(cuda::Question {
+            planner,
+            returns: &self.returns(),
+            horizon,
+            min_std: schedule.min_std,
+            mode,
+            policy_noise: self.config.policy_noise(),
+            observations,
+            warm: plans.iter().flat_map(|plan| plan.shifted(horizon, self.action_dim)).collect(),
+            streams,
+        })?;
+        let decision = |answer: cuda::Answer| Decision {
+            action: answer.action,
+            plan: Plan::new(answer.mean),
+            elite_score: answer.elite_score,
+            policy_elites: answer.policy_elites,
+            bad_scores: answer.bad_scores as u64,
+        };
+        Some(answers.into_iter().map(decision).collect())
     }
 
     /// One read from the device for everything a decision returns.

@@ -193,15 +193,18 @@ pub fn update_bytes(config: &AgentConfig, observations: usize, actions: usize) -
 pub struct Product(Tensor<2>, Tensor<2>);
 
 impl Product {
-    const SIZE: usize = 1024;
     /// Floating-point operations of one product.
-    pub const FLOPS: f64 = 2.0 * (Self::SIZE * Self::SIZE * Self::SIZE) as f64;
+    pub fn flops(&self) -> f64 {
+        2.0 * (self.0.dims()[0] as f64).powi(3)
+    }
 
     /// Two random matrices on `device`.
     pub fn new(device: &Device) -> Self {
+        // large enough for the device to be busy, not waiting
+        let size = if crate::device::is_cpu(device) { 1024 } else { 4096 };
         let matrix = |seed| {
-            let numbers = Stream::new(seed, "product").normal(Self::SIZE * Self::SIZE);
-            Tensor::from_data(TensorData::new(numbers, [Self::SIZE, Self::SIZE]), device)
+            let numbers = Stream::new(seed, "product").normal(size * size);
+            Tensor::from_data(TensorData::new(numbers, [size, size]), device)
         };
         Self(matrix(1), matrix(2))
     }

@@ -13,7 +13,7 @@ pub use koopman::{
     PlanConditioning, RemainderConfig, StepSize, Training,
 };
 pub use planner::{
-    DepthWeights, GradConfig, IcemConfig, LinearSchedule, PlannerConfig, PlannerKind, Precision,
+    DepthWeights, GradConfig, IcemConfig, LinearSchedule, NoiseSource, PlannerConfig, PlannerKind, Precision,
 };
 pub use recipe::{
     Continuation, DiscountRule, EpisodeDiscount, LatentNorm, LearnerV2Config, ModelV2Config, Recipe,

@@ -29,7 +29,7 @@ pub enum DeviceError {
     },
     /// Nothing here multiplies such numbers.
     #[error(
-        "precision \"bf16\" needs the device `flex` on a processor with AVX-512 BF16; use `--set planner.precision=f32 --set learner.precision=f32`"
+        "precision \"bf16\" needs the device `flex` on a processor with AVX-512 BF16, for plans `cuda` will do; use `--set planner.precision=f32 --set learner.precision=f32`"
     )]
     Bf16,
 }
@@ -78,10 +78,24 @@ fn cuda(index: usize) -> Result<Device, DeviceError> {
 /// Steps of candidate sequences that a plan scores together. Each needs a few activations of the widest layer in
 /// flight: on a CPU 32 MB of each at width 512, and more would gain nothing; on a GPU 2 GB, so that kernels are few.
 pub fn steps_at_once(device: &Device) -> usize {
+    if is_cpu(device) { 1 << 14 } else { 1 << 20 }
+}
+
+/// Which CUDA device it is, without autodiff; `None` if it is another.
+#[cfg(feature = "cuda")]
+pub(crate) fn cuda_index(device: &Device) -> Option<usize> {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(burn_cubecl::CubeDevice::Cuda(device)) => Some(device.index),
+        _ => None,
+    }
+}
+
+/// Whether it computes on a CPU.
+pub(crate) fn is_cpu(device: &Device) -> bool {
     match device.as_dispatch() {
         #[cfg(feature = "cuda")]
-        DispatchDevice::Cube(_) => 1 << 20,
-        _ => 1 << 14,
+        DispatchDevice::Cube(_) => false,
+        _ => true,
     }
 }
 
@@ -100,15 +114,30 @@ pub(crate) fn is_plain_flex(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Opens a device that multiplies all such numbers.
-pub fn open_in(name: &str, precisions: &[Precision]) -> Result<Device, DeviceError> {
-    let device = open(name)?;
-    precisions.iter().try_for_each(|&precision| multiplies(precision, &device)).map(|()| device)
+/// What multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// Those of plans.
+    Plans(Precision),
+    /// Those of updates.
+    Updates(Precision),
 }
 
-/// Whether `device` multiplies such numbers.
-pub fn multiplies(precision: Precision, device: &Device) -> Result<(), DeviceError> {
-    let can = precision == Precision::F32 || (is_flex(device) && multiplies_bf16());
+/// Opens a device that does all such products.
+pub fn open_for(name: &str, products: &[Products]) -> Result<Device, DeviceError> {
+    let device = open(name)?;
+    products.iter().try_for_each(|&products| multiplies(products, &device)).map(|()| device)
+}
+
+/// Whether `device` does such products.
+pub fn multiplies(products: Products, device: &Device) -> Result<(), DeviceError> {
+    let can = match products {
+        Products::Plans(Precision::F32) | Products::Updates(Precision::F32) => true,
+        Products::Plans(Precision::Bf16) if !is_cpu(device) => true,
+        Products::Plans(Precision::Bf16) | Products::Updates(Precision::Bf16) => {
+            is_flex(device) && multiplies_bf16()
+        }
+    };
     if can { Ok(()) } else { Err(DeviceError::Bf16) }
 }
 
@@ -155,13 +184,14 @@ mod tests {
 
     #[test]
     fn rounded_numbers_are_for_processors_that_multiply_them() {
-        assert_eq!(open_in("flex", &[Precision::F32]), Ok(cpu()));
-        match open_in("flex", &[Precision::F32, Precision::Bf16]) {
+        let [plans, updates] = [Products::Plans(Precision::F32), Products::Updates(Precision::Bf16)];
+        assert_eq!(open_for("flex", &[plans]), Ok(cpu()));
+        match open_for("flex", &[plans, updates]) {
             Ok(_) => assert!(multiplies_bf16()),
             Err(e) => assert!(!multiplies_bf16() && e.to_string().contains("planner.precision=f32")),
         }
         #[cfg(feature = "ndarray")]
-        assert_eq!(open_in("ndarray", &[Precision::Bf16]), Err(DeviceError::Bf16));
+        assert_eq!(open_for("ndarray", &[updates]), Err(DeviceError::Bf16));
     }
 
     #[test]

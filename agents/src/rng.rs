@@ -1,7 +1,8 @@
 //! Named random streams whose position can be saved: training resumes bit by bit.
 //!
 //! Burn's own generators are one global state behind a lock; concurrent users would interleave. All random
-//! numbers are drawn here on the host and uploaded, so that they are also the same on every device.
+//! numbers are drawn here on the host and uploaded, so that they are also the same on every device; only plans that have kernels
+//! of their own on a GPU draw there, from seeds of these streams.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -18,9 +18,26 @@ fn cuda_agrees_with_flex() {
     match td_koopman_agents::device::open("cuda") {
         // matrix products may run in TF32 there
         Ok(device) => suite::agrees_with_flex(&device, 2e-2),
-        Err(error) => {
-            println!("no CUDA device, kernels were compiled and not run: {error}");
-            assert!(error.to_string().contains("0 CUDA device(s)"));
-        }
+        Err(error) => without_gpu(error),
     }
+}
+
+/// Whole plans have kernels of their own there.
+#[cfg(feature = "cuda")]
+#[test]
+fn cuda_plans_agree_with_flex() {
+    match td_koopman_agents::device::open("cuda") {
+        Ok(device) => {
+            suite::plans::agree_with_flex(&device);
+            suite::plans::repeat_and_do_not_depend_on_the_batch(&device);
+            suite::plans::draw_what_they_say(&device);
+        }
+        Err(error) => without_gpu(error),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn without_gpu(error: td_koopman_agents::device::DeviceError) {
+    println!("no CUDA device, kernels were compiled and not run: {error}");
+    assert!(error.to_string().contains("0 CUDA device(s)"));
 }

@@ -32,8 +32,21 @@ pub struct Grid {
     pub environments: Vec<usize>,
     /// Lengths T of the paper's training-speed protocol; none for leaving it out.
     pub lengths: Vec<usize>,
+    /// Rows of these kinds only.
+    pub kinds: Vec<Kind>,
     /// Timed repetitions of each row, after warming up.
     pub repeats: usize,
+}
+
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Environment steps.
+    Steps,
+    /// Updates.
+    Updates,
+    /// Plans.
+    Plans,
 }
 
 /// One agent with several planners.
@@ -74,7 +87,14 @@ impl Subjects {
     /// Rows of the table.
     fn cells(&self, grid: &Grid) -> usize {
         let plans: usize = self.planners.iter().map(|config| Self::samples(config, grid).len()).sum();
-        (plans * grid.environments.len() + 1) * grid.horizons.len()
+        let plans = if grid.has(Kind::Plans) { plans * grid.environments.len() } else { 0 };
+        (plans + usize::from(grid.has(Kind::Updates))) * grid.horizons.len()
+    }
+}
+
+impl Grid {
+    fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
     }
 }
 
@@ -95,17 +115,19 @@ pub fn bench(grid: &Grid) -> Result<Report> {
         bar.inc(1);
         rows.push(row);
     };
-    add(env_step(first, &meter)?);
+    if grid.has(Kind::Steps) {
+        add(env_step(first, &meter)?);
+    }
     for subjects in &grid.subjects {
         for (i, config) in subjects.planners.iter().enumerate() {
             let subject = Subject::new(&subjects.name, config, &meter)?;
             if i == 0 {
                 networks.push(subject.networks());
             }
-            for &horizon in grid.horizons.iter().filter(|_| i == 0) {
+            for &horizon in grid.horizons.iter().filter(|_| i == 0 && grid.has(Kind::Updates)) {
                 add(subject.update(horizon)?);
             }
-            for &samples in &Subjects::samples(config, grid) {
+            for &samples in Subjects::samples(config, grid).iter().filter(|_| grid.has(Kind::Plans)) {
                 for &environments in &grid.environments {
                     for &horizon in &grid.horizons {
                         add(subject.plan(samples, horizon, environments));
@@ -144,7 +166,7 @@ impl Meter {
         let device = device::open(name)?;
         let product = Product::new(&device);
         let mut meter = Self { device, name: name.into(), repeats, gflops: f64::NAN };
-        meter.gflops = Product::FLOPS / 1e6 / meter.counted(&meter.time(|| product.run()));
+        meter.gflops = product.flops() / 1e6 / meter.counted(&meter.time(|| product.run()));
         Ok(meter)
     }
 
@@ -254,6 +276,7 @@ mod tests {
             horizons: vec![1, 3],
             environments: vec![1, 2],
             lengths: vec![2],
+            kinds: vec![Kind::Steps, Kind::Updates, Kind::Plans],
             repeats: 2,
         };
         let report = bench(&grid).unwrap();
@@ -287,6 +310,7 @@ mod tests {
             horizons: vec![5, 100],
             environments: vec![1],
             lengths: vec![],
+            kinds: vec![Kind::Plans],
             repeats: 1,
         };
         let error = bench(&grid).unwrap_err().to_string();

@@ -45,7 +45,8 @@ pub struct Report {
     pub device: String,
     /// CPU threads.
     pub threads: usize,
-    /// Rate of a 1024³ product, GFLOP per second of CPU time on a CPU, of wall-clock time on a GPU.
+    /// Rate of a product of two square matrices, GFLOP per second of CPU time on a CPU (1024 wide), of wall-clock time on a GPU
+    /// (4096 wide).
     pub gflops: f64,
     /// The agents that were timed.
     pub networks: Vec<Networks>,
@@ -57,7 +58,7 @@ impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
         let mut lines = vec![format!(
-            "{}; device {}, {} thread(s); a 1024³ product runs at {:.0} GFLOP/s",
+            "{}; device {}, {} thread(s); a large product runs at {:.0} GFLOP/s",
             self.program, self.device, self.threads, self.gflops
         )];
         lines.extend(self.networks.iter().map(|n| {

@@ -7,13 +7,13 @@ use anyhow::Result;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::arithmetic::{plan_flops, update_flops};
 use td_koopman_agents::config::{AgentConfig, PlannerKind};
-use td_koopman_agents::device::multiplies;
+use td_koopman_agents::device::{Products, multiplies};
 use td_koopman_agents::model::Parameters;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Episode, Replay};
 use td_koopman_agents::rng::Stream;
 
-/// An agent with a few updates behind it (heads that start at zero make degenerate numbers) and data to learn from.
+/// An agent without zeros among its parameters, which make degenerate numbers, and data to learn from.
 pub(super) struct Subject<'a> {
     name: &'a str,
     config: AgentConfig,
@@ -26,9 +26,8 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub fn new(name: &'a str, config: &RunConfig, meter: &'a Meter) -> Result<Self> {
-        for precision in [config.planner.precision, config.learner.precision] {
-            multiplies(precision, &meter.device)?;
-        }
+        multiplies(Products::Plans(config.planner.precision), &meter.device)?;
+        multiplies(Products::Updates(config.learner.precision), &meter.device)?;
         let task = Task::open(&config.env, config.train.action_repeat)?;
         let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
         let mut stream = Stream::new(1, "bench");
@@ -40,8 +39,14 @@ impl<'a> Subject<'a> {
             episode.push(&action, stream.unit() as f32, &stream.normal(observations));
         }
         let mut subject = Self { name, config, meter, agent, episode, observations, actions };
-        let batch = subject.batch(subject.config.learner.horizon)?;
-        (0..5).for_each(|_| drop(subject.agent.update(&batch, &mut stream)));
+        let mut state = subject.agent.export();
+        let zeros = state.parameters.iter_mut().filter(|(name, p)| {
+            (name.starts_with("world.") || name.starts_with("target.")) && p.values.iter().all(|x| *x == 0.0)
+        });
+        for (_, parameter) in zeros {
+            parameter.values = stream.uniform(parameter.values.len(), -0.1, 0.1);
+        }
+        subject.agent.import(&state)?;
         Ok(subject)
     }
 

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use td_koopman_agents::agent::{Agent, Schedule};
-use td_koopman_agents::device;
+use td_koopman_agents::device::{self, Products};
 use td_koopman_agents::model::Parameters;
 use td_koopman_agents::planner::{Mode, Plan};
 use td_koopman_agents::replay::{Batch, Ending, Replay};
@@ -49,7 +49,9 @@ pub struct Run {
 impl Run {
     /// Begins a run, or goes on with the one in `folder`.
     pub fn open(config: &RunConfig, folder: &Path) -> Result<Self> {
-        let device = device::open_in(&config.device, &[config.planner.precision, config.learner.precision])?;
+        let products =
+            [Products::Plans(config.planner.precision), Products::Updates(config.learner.precision)];
+        let device = device::open_for(&config.device, &products)?;
         let environments = config.train.num_envs;
         let open = |_| Task::open(&config.env, config.train.action_repeat);
         let tasks = (0..environments).map(open).collect::<Result<Vec<_>>>()?;

@@ -29,6 +29,8 @@ pub struct PlannerConfig {
     pub prior_weight: f64,
     /// What the packed networks multiply.
     pub precision: Precision,
+    /// Where a plan's random numbers come from.
+    pub noise: NoiseSource,
     /// What says how far a plan is trusted, see [`Returns`](crate::model::Returns).
     pub depth_weights: DepthWeights,
     /// λ of [`DepthWeights::Lambda`].
@@ -66,14 +68,27 @@ impl PlannerConfig {
 }
 
 /// Factors of matrix products; sums, activations and a Koopman latent's own turning are `f32` in any case.
+///
+/// On a GPU plans round to TF32 where this says `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// 24 bits.
+    /// 24 bits; on a GPU 11, with the range of 24.
     #[default]
     F32,
     /// Both rounded to bfloat16, 8 bits: twice as many products a cycle.
     Bf16,
+}
+
+/// Where a plan's random numbers come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseSource {
+    /// Drawn on a GPU where whole plans have kernels there, else on the host.
+    #[default]
+    Auto,
+    /// Drawn on the host: the same on every device.
+    Host,
 }
 
 /// Weights of a plan's rewards by their depth.
@@ -111,7 +126,7 @@ pub struct GradConfig {
 }
 
 /// The planner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlannerKind {
     /// Model predictive path integral control with elites, as in TD-MPC.

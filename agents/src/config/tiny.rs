@@ -119,6 +119,7 @@ impl AgentConfig {
                 rescored: 0,
                 prior_weight: 0.0,
                 precision: Precision::F32,
+                noise: NoiseSource::Host,
                 depth_weights: DepthWeights::Lambda,
                 depth_lambda: 1.0,
                 iterations: 4,

@@ -1,8 +1,10 @@
 //! Planning on a CPU: the networks with packed weights, and candidates scored block by block.
 //!
-//! [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. What has no
+//! `cuda` has whole plans on a GPU. [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. What has no
 //! packed form plans there on a CPU as well: dynamics with a memory.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod head;
 mod layer;
 mod motion;
@@ -60,17 +62,38 @@ pub struct Snapshot {
     precision: Precision,
     /// Once somebody planned on a CPU; `None` inside for networks without a packed form.
     packed: OnceLock<Option<Packed>>,
+    /// Once somebody planned on a GPU; likewise.
+    #[cfg(feature = "cuda")]
+    fused: OnceLock<Option<std::sync::Arc<cuda::Fused>>>,
 }
 
 impl Snapshot {
     /// Of networks without gradients; what is packed multiplies with this precision.
     pub fn new(world: World, precision: Precision) -> Self {
-        Self { world, precision, packed: OnceLock::new() }
+        Self {
+            world,
+            precision,
+            packed: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            fused: OnceLock::new(),
+        }
     }
 
     /// The networks.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// The networks with kernels for whole plans on `device`, if it is a GPU and they have some. `conditioning` must be the
+    /// same in all calls.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn fused(&self, device: &Device, conditioning: Conditioning) -> Option<&cuda::Fused> {
+        let index = crate::device::cuda_index(device)?;
+        let fused = self.fused.get_or_init(|| {
+            let parts = self.world.parts(conditioning)?;
+            cuda::Fused::new(&parts, self.precision, index).map(std::sync::Arc::new)
+        });
+        fused.as_deref()
     }
 
     fn packed(&self, on: &Device) -> Option<&Packed> {

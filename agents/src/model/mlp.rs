@@ -180,6 +180,12 @@ impl Mlp {
         }
     }
 
+    /// Weights and biases of a network with ELU; `None` of others.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn linears(&self) -> Option<Vec<(Tensor<2>, Tensor<1>)>> {
+        self.norms.is_empty().then(|| self.layers.iter().map(weights).collect())
+    }
+
     /// The same packed for planning.
     pub(crate) fn packed(&self, end: Activation, precision: Precision) -> Network {
         self.packed_behind(Network::new(precision), end)
@@ -252,6 +258,19 @@ impl Critic {
 
     fn after_input(&self, x: Tensor<2>) -> Tensor<2> {
         self.tail.forward(ops::layer_norm(x, self.gamma.val(), self.beta.val(), self.activation))
+    }
+
+    /// Its parameters; `None` if it is not TD-MPC's.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self) -> Option<crate::inference::cuda::CriticParts> {
+        let mut layers = vec![weights(&self.input)];
+        layers.extend(self.tail.linears()?);
+        let tanh = self.activation == NormActivation::Tanh;
+        tanh.then(|| crate::inference::cuda::CriticParts {
+            layers,
+            gamma: self.gamma.val(),
+            beta: self.beta.val(),
+        })
     }
 
     /// Packed for planning.

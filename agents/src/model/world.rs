@@ -6,7 +6,11 @@ use super::init::Init;
 use super::latent::Bound;
 use super::mlp::{Critic, Hidden, Last, Mlp};
 use super::policy::{self, Drawn};
+#[cfg(feature = "cuda")]
+use crate::config::Conditioning;
 use crate::config::{Continuation, ModelConfig, Precision, Recipe, StateDecoder};
+#[cfg(feature = "cuda")]
+use crate::inference::cuda::Parts;
 use crate::inference::{Head, Packed, Policy};
 use crate::ops::Activation;
 use crate::rng::Stream;
@@ -188,6 +192,23 @@ impl World {
             panic!("a deterministic policy draws nothing")
         };
         policy::draw(self.policy.forward(z), noise, log_std_range)
+    }
+
+    /// What plans on a GPU need, where gates see latents as `conditioning` says; `None` of networks without kernels.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<Parts> {
+        let Actor::Deterministic = self.actor else { return None };
+        let [first, second] = &self.critics[..] else { return None };
+        if self.bound != Bound::Free || self.continuation.is_some() {
+            return None;
+        }
+        Some(Parts {
+            encoder: self.encoder.linears()?,
+            motion: self.dynamics.parts(conditioning)?,
+            reward: self.reward.linears()?,
+            policy: self.policy.linears()?,
+            critics: [first.parts()?, second.parts()?],
+        })
     }
 
     /// Packed for planning on a CPU; `None` if something has no packed form.

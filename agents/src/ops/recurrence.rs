@@ -57,7 +57,6 @@ pub enum Method {
 
 /// Gradients of the recurrence.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "cuda"))]
 pub struct RecurrenceGrads<B: Backend> {
     /// `[2m]`
     pub lambda: FloatTensor<B>,
@@ -68,10 +67,9 @@ pub struct RecurrenceGrads<B: Backend> {
 }
 
 /// The recurrence as backend operations.
-#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Fusion: cfg(feature = "cuda"), Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Autodiff)]
 pub trait RecurrenceOps: Backend {
     /// z_1 … z_H.
-    #[fusion(dtype = c, shape = c)]
     fn recurrence(
         lambda: FloatTensor<Self>,
         z0: FloatTensor<Self>,
@@ -79,7 +77,6 @@ pub trait RecurrenceOps: Backend {
         method: Method,
     ) -> FloatTensor<Self>;
     /// Gradients, given the output z and its gradient g.
-    #[fusion(meta = |lambda, z0, z, _g, _method| RecurrenceGradsMetadata { lambda: lambda.clone(), z0: z0.clone(), c: z.clone() })]
     fn recurrence_backward(
         lambda: FloatTensor<Self>,
         z0: FloatTensor<Self>,

@@ -86,6 +86,21 @@ impl Noise {
         }
     }
 
+    /// All numbers as they were drawn on a CPU: samples and tails of all iterations, the policy's and those of its tails, Gumbel and
+    /// exploration noise.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn numbers(&self) -> Vec<f32> {
+        fn flat<const D: usize>(t: &Tensor<D>) -> Tensor<1> {
+            t.clone().reshape([t.shape().num_elements()])
+        }
+        let policy = self.policy.as_ref().map(|(steps, tails)| [flat(steps), flat(tails)]);
+        let [steps, tails] = policy.map_or([None, None], |both| both.map(Some));
+        let (gumbel, exploration) = (self.gumbel.as_ref().map(flat), self.exploration.as_ref().map(flat));
+        let all =
+            [self.samples.numbers.clone(), self.tails.numbers.clone(), steps, tails, gumbel, exploration];
+        all.into_iter().flatten().flat_map(crate::inference::numbers).collect()
+    }
+
     /// Planning horizon H.
     pub fn horizon(&self) -> usize {
         self.sizes.horizon

@@ -1,5 +1,8 @@
 //! The checks every device has to pass.
 
+#[cfg(feature = "cuda")]
+pub mod plans;
+
 use burn::prelude::*;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::config::*;

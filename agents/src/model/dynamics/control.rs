@@ -3,6 +3,8 @@
 use super::eigenvalues::Complex;
 use crate::config::{ControlConfig, ControlForm, Precision};
 use crate::inference::Network;
+#[cfg(feature = "cuda")]
+use crate::inference::cuda::Linear;
 use crate::model::init::{Init, orthogonal};
 use crate::model::mlp::Mlp;
 use crate::ops::Activation;
@@ -71,6 +73,17 @@ impl Control {
     /// Whether there is a gate.
     pub fn is_gated(&self) -> bool {
         self.gate.is_some()
+    }
+
+    /// Layers of f, and of the gate with what bounds it.
+    #[cfg(feature = "cuda")]
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn linears(&self) -> Option<(Vec<Linear>, Option<(Vec<Linear>, Activation)>)> {
+        let gate = match &self.gate {
+            Some(s) => Some((s.linears()?, self.bound())),
+            None => None,
+        };
+        Some((self.action_encoder.linears()?, gate))
     }
 
     /// f, packed for planning.

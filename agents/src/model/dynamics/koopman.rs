@@ -258,6 +258,25 @@ impl Koopman {
         Some(gates.reshape([environments as i32, horizon as i32, -1]))
     }
 
+    /// What plans on a GPU need; `None` with a remainder, or where all candidates share gates.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<crate::inference::cuda::MotionParts> {
+        let shared = self.control.is_gated() && conditioning != Conditioning::Along;
+        if shared || !self.remainder.is_nothing() {
+            return None;
+        }
+        let System { lambda, input } = self.system();
+        let (action_encoder, gate) = self.control.linears()?;
+        let recondition_every = self.recondition_every;
+        Some(crate::inference::cuda::MotionParts::Koopman {
+            lambda,
+            input,
+            action_encoder,
+            gate,
+            recondition_every,
+        })
+    }
+
     /// Packed for planning.
     pub(crate) fn packed(&self, precision: Precision) -> KoopmanMotion {
         let System { lambda, input } = self.system();

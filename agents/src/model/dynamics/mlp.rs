@@ -60,6 +60,13 @@ impl MlpDynamics {
         Tensor::stack(steps.collect(), 1)
     }
 
+    /// What plans on a GPU need; `None` of TD-MPC2's.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self) -> Option<crate::inference::cuda::MotionParts> {
+        let net = self.net.linears().filter(|_| self.bound == Bound::Free)?;
+        Some(crate::inference::cuda::MotionParts::Mlp(net))
+    }
+
     /// Packed for planning.
     pub(crate) fn packed(&self, precision: Precision) -> Motion {
         Motion::Mlp(self.net.packed(Activation::Identity, precision), self.bound)

@@ -192,6 +192,16 @@ impl Dynamics {
         }
     }
 
+    /// What plans on a GPU need; `None` of dynamics without kernels.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<crate::inference::cuda::MotionParts> {
+        match self {
+            Self::Koopman(koopman) => koopman.parts(conditioning),
+            Self::Mlp(mlp) => mlp.parts(),
+            _ => None,
+        }
+    }
+
     /// Packed for planning; `None` for dynamics that plan with plain tensors.
     pub(crate) fn packed(&self, precision: Precision) -> Option<Motion> {
         match self {

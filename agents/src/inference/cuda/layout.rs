@@ -1,0 +1,351 @@
+//! Where the kernels find the numbers of the networks, and the header that tells them.
+
+use super::parts::{CriticParts, Linear, MotionParts, Parts};
+use crate::config::Precision;
+use crate::ops::{Activation, LAYER_NORM_EPSILON};
+use burn::prelude::*;
+use burn::tensor::Transaction;
+use std::fmt::Write;
+
+/// Numbers of the weights, and the tables that put them in their places.
+pub(super) struct Layout {
+    /// Sizes and layers, for the compiler.
+    pub header: String,
+    /// How weights are packed.
+    pub packings: Vec<Packing>,
+    /// What is copied as it is.
+    vectors: Vec<Vector>,
+    /// All parameters, one after the other, where the networks are.
+    raw: Vec<Tensor<1>>,
+    /// Numbers of `raw`, of the vectors, and of 16 bytes each of packed weights.
+    pub raw_len: usize,
+    pub vectors_len: usize,
+    pub packed_len: usize,
+    pub sizes: Sizes,
+}
+
+/// Sizes that shared memory and buffers follow from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sizes {
+    pub observation: usize,
+    pub action: usize,
+    pub warps: usize,
+    /// Numbers in a word.
+    per_word: usize,
+    /// Numbers of [z] of a row, a multiple of 8.
+    pub latent: usize,
+    /// Widest output that is kept.
+    widest: usize,
+    states: usize,
+    gates: usize,
+}
+
+/// See `Packing` in `kernels.cu`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packing {
+    from: i32,
+    inputs: i32,
+    outputs: i32,
+    to: i32,
+    pairs: i32,
+    tiles: i32,
+    row_modes: i32,
+    column_modes: i32,
+    action_row: i32,
+}
+
+impl Packing {
+    /// As the kernel reads them.
+    pub fn numbers(&self) -> [i32; 9] {
+        let Self { from, inputs, outputs, to, pairs, tiles, row_modes, column_modes, action_row } = *self;
+        [from, inputs, outputs, to, pairs, tiles, row_modes, column_modes, action_row]
+    }
+}
+
+/// `count` numbers from `from` on go to `to`; those of a complex vector as pairs.
+struct Vector {
+    from: usize,
+    count: usize,
+    to: usize,
+    modes: usize,
+}
+
+/// What the rows of a layer are: plain numbers, a latent, or a latent and an action.
+#[derive(Clone, Copy, PartialEq)]
+enum Input {
+    Plain,
+    Latent,
+    LatentAction,
+}
+
+impl Sizes {
+    fn words(&self, numbers: usize) -> usize {
+        numbers.div_ceil(self.per_word)
+    }
+
+    /// 32-bit words of a latent.
+    pub fn latent_words(&self) -> usize {
+        self.words(self.latent)
+    }
+
+    /// Shared memory of a block of 16·`tiles` rows, in bytes: `Block::bytes` in `kernels.cu`.
+    pub fn shared_bytes(&self, tiles: usize) -> usize {
+        let (z, a) = (self.latent_words(), self.words(self.action));
+        let za = (z + a.next_multiple_of(16)).max((z + a).next_multiple_of(16)).next_multiple_of(8) + 4;
+        let widest = self.widest.next_multiple_of(16 * self.per_word);
+        let hidden = self.words(widest).next_multiple_of(8) + 4;
+        16 * tiles * (8 * self.warps + 4 * (za + 2 * hidden + self.states + self.gates))
+    }
+}
+
+impl Layout {
+    /// Of networks whose critics are at most 512 wide, which a block holds at once; `None` of others.
+    pub fn new(parts: &Parts, precision: Precision) -> Option<Self> {
+        let outputs = |layers: &[Linear]| layers.last().map_or(0, |(w, _)| w.dims()[1]);
+        let width = outputs(&parts.critics[0].layers[..1]);
+        let latent = outputs(&parts.encoder);
+        let action = outputs(&parts.policy);
+        let per_word = match precision {
+            Precision::F32 => 1,
+            Precision::Bf16 => 2,
+        };
+        let (modes, gated) = match &parts.motion {
+            MotionParts::Mlp(_) => (0, None),
+            MotionParts::Koopman { gate, .. } => (latent / 2, gate.as_ref()),
+        };
+        let sizes = Sizes {
+            observation: parts.encoder[0].0.dims()[0],
+            action,
+            warps: width.div_ceil(32).max(4),
+            per_word,
+            latent: latent.next_multiple_of(8),
+            widest: parts.widest(),
+            states: if modes > 0 { latent.next_multiple_of(8) } else { 0 },
+            gates: gated.map_or(0, |(s, _)| outputs(s).next_multiple_of(8)),
+        };
+        if sizes.warps > 16 || parts.reward.len() != 3 {
+            return None;
+        }
+        let mut layout = Self {
+            header: String::new(),
+            packings: Vec::new(),
+            vectors: Vec::new(),
+            raw: Vec::new(),
+            raw_len: 0,
+            vectors_len: 0,
+            packed_len: 0,
+            sizes,
+        };
+        layout.write(parts, precision, latent, modes, width);
+        Some(layout)
+    }
+
+    fn write(&mut self, parts: &Parts, precision: Precision, latent: usize, modes: usize, width: usize) {
+        let Sizes { observation, action, warps, widest, states, gates, .. } = self.sizes;
+        let bf16 = u8::from(precision == Precision::Bf16);
+        let koopman = u8::from(modes > 0);
+        let mut text = format!(
+            "struct Layer {{ int weight, bias, pairs, tiles; }};\nstruct Last {{ int weight, bias; }};\n\
+             struct Norm {{ int gamma, beta; }};\nstruct Critic {{ Layer input; Norm norm; Layer hidden; Last last; }};\n#define BF16 {bf16}\n#define WARPS {warps}\n\
+             #define REFIT_THREADS {}\n#define KOOPMAN {koopman}\n#define GATED {}\n\
+             constexpr int O = {observation}, A = {action}, D = {latent}, WIDEST = {widest}, STATES = {states}, \
+             GATES = {gates}, CRITIC_WIDTH = {width};\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n",
+            super::REFIT_THREADS,
+            u8::from(gates > 0),
+        );
+        let mut add = |line: String| writeln!(text, "{line}").expect("a string takes everything");
+        add(self.network("ENCODER", &parts.encoder, Input::Plain, 0, modes));
+        match &parts.motion {
+            MotionParts::Mlp(net) => add(self.network("DYNAMICS", net, Input::LatentAction, 0, 0)),
+            MotionParts::Koopman { lambda, input, action_encoder, gate, recondition_every } => {
+                if let Some((s, bound)) = gate {
+                    add(self.network("GATE", s, Input::Latent, modes, 0));
+                    add(match bound {
+                        Activation::Tanh => "#define GATE_BOUND tanh_of".into(),
+                        _ => "#define GATE_BOUND".into(),
+                    });
+                }
+                add(self.network("ACTION_ENCODER", action_encoder, Input::Plain, 0, 0));
+                let none = Tensor::zeros([latent], &input.device());
+                let layer = self.layer(&(input.clone(), none), Input::Plain, 0, modes);
+                add(format!("__device__ constexpr Layer INPUT = {layer};"));
+                let lambda = self.vector(lambda.clone(), modes);
+                add(format!("constexpr int LAMBDA = {lambda}, RECONDITION_EVERY = {recondition_every};"));
+            }
+        }
+        if modes == 0 {
+            add("constexpr int RECONDITION_EVERY = 1;".into());
+        }
+        let [hidden @ .., last] = &parts.reward[..] else { unreachable!("three layers") };
+        add(self.network("REWARD", hidden, Input::LatentAction, modes, 0));
+        let last = self.last(last);
+        add(format!("__device__ constexpr Last REWARD_LAST = {last};"));
+        add(self.network("POLICY", &parts.policy, Input::Latent, modes, 0));
+        let critics = parts.critics.iter().map(|CriticParts { layers, gamma, beta }| {
+            let [input, hidden, last] = &layers[..] else { unreachable!("three layers") };
+            let input = self.layer(input, Input::LatentAction, modes, 0);
+            let (gamma, beta) = (self.vector(gamma.clone(), 0), self.vector(beta.clone(), 0));
+            let hidden = self.layer(hidden, Input::Plain, 0, 0);
+            format!("{{{input}, {{{gamma}, {beta}}}, {hidden}, {}}}", self.last(last))
+        });
+        let critics: Vec<String> = critics.collect();
+        add(format!("__device__ constexpr Critic CRITICS[] = {{{}}};", critics.join(", ")));
+        self.header = text;
+    }
+
+    /// Reserves room for a tensor's numbers: where they will be.
+    fn take<const N: usize>(&mut self, t: Tensor<N>) -> usize {
+        let (at, count) = (self.raw_len, t.shape().num_elements());
+        self.raw.push(t.reshape([count]));
+        self.raw_len += count;
+        at
+    }
+
+    /// A vector, padded with zeros to a multiple of 8.
+    fn vector(&mut self, t: Tensor<1>, modes: usize) -> usize {
+        let (count, to) = (t.dims()[0], self.vectors_len);
+        let from = self.take(t);
+        self.vectors.push(Vector { from, count, to, modes });
+        self.vectors_len += count.next_multiple_of(8);
+        to
+    }
+
+    fn layer(&mut self, (w, b): &Linear, input: Input, row_modes: usize, column_modes: usize) -> String {
+        let ([inputs, outputs], Sizes { latent, action, .. }) = (w.dims(), self.sizes);
+        let numbers = if input == Input::LatentAction { latent + action } else { inputs };
+        let (pairs, tiles) = (self.sizes.words(numbers).div_ceil(16), outputs.div_ceil(8));
+        let action_row = if input == Input::LatentAction { latent as i32 } else { -1 };
+        let (from, to) = (self.take(w.clone()), self.packed_len);
+        self.packed_len += tiles * pairs * 32;
+        let bias = self.vector(b.clone(), column_modes);
+        let [from, inputs, outputs, to_, pairs_, tiles_, row_modes, column_modes] =
+            [from, inputs, outputs, to, pairs, tiles, row_modes, column_modes].map(|n| n as i32);
+        self.packings.push(Packing {
+            from,
+            inputs,
+            outputs,
+            to: to_,
+            pairs: pairs_,
+            tiles: tiles_,
+            row_modes,
+            column_modes,
+            action_row,
+        });
+        format!("{{{to}, {bias}, {pairs}, {tiles}}}")
+    }
+
+    /// Layers of which the first sees `input` and the last ends with complex numbers if there are `column_modes`.
+    fn network(
+        &mut self,
+        name: &str,
+        layers: &[Linear],
+        input: Input,
+        row_modes: usize,
+        column_modes: usize,
+    ) -> String {
+        let last = layers.len() - 1;
+        let layers = layers.iter().enumerate().map(|(i, layer)| {
+            let (input, row_modes) = if i == 0 { (input, row_modes) } else { (Input::Plain, 0) };
+            self.layer(layer, input, row_modes, if i == last { column_modes } else { 0 })
+        });
+        format!("__device__ constexpr Layer {name}[] = {{{}}};", layers.collect::<Vec<_>>().join(", "))
+    }
+
+    /// A layer of one output.
+    fn last(&mut self, (w, b): &Linear) -> String {
+        let inputs = w.dims()[0];
+        let (weight, bias) = (self.vector(w.clone().reshape([inputs]), 0), self.vector(b.clone(), 0));
+        format!("{{{weight}, {bias}}}")
+    }
+
+    /// All parameters, read from their device at once, and the vectors made of them.
+    pub fn read(&self) -> (Vec<f32>, Vec<f32>) {
+        let all = self.raw.iter().cloned().fold(Transaction::default(), |all, t| all.register(t));
+        let numbers =
+            all.execute().into_iter().map(|data| data.try_to_vec::<f32>().expect("parameters are f32"));
+        let raw: Vec<f32> = numbers.flatten().collect();
+        let mut vectors = vec![0.0; self.vectors_len];
+        for v in &self.vectors {
+            for i in 0..v.count {
+                vectors[v.to + i] = raw[v.from + if i < 2 * v.modes { i % 2 * v.modes + i / 2 } else { i }];
+            }
+        }
+        (raw, vectors)
+    }
+}
+
+impl Parts {
+    /// Most numbers of a row that a buffer of hidden activations holds: what observations, hidden layers and encoded
+    /// actions have.
+    fn widest(&self) -> usize {
+        let outputs = |layers: &[Linear]| layers.iter().map(|(w, _)| w.dims()[1]).max().unwrap_or(0);
+        let mut widest = self.encoder[0].0.dims()[0].max(outputs(&self.encoder));
+        widest = widest.max(outputs(&self.reward)).max(outputs(&self.policy));
+        widest = widest.max(outputs(&self.critics[0].layers));
+        match &self.motion {
+            MotionParts::Mlp(net) => widest.max(outputs(net)),
+            MotionParts::Koopman { action_encoder, gate, .. } => {
+                let gate = gate.as_ref().map_or(0, |(s, _)| outputs(s));
+                widest.max(outputs(action_encoder)).max(gate)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Conditioning, DynamicsKind, tests::tiny};
+    use crate::model::World;
+    use crate::rng::Stream;
+
+    /// Packed layers fill their buffer without gaps, and complex vectors become pairs.
+    #[test]
+    fn every_number_has_its_place() {
+        for (dynamics, precision) in [DynamicsKind::Koopman, DynamicsKind::Mlp]
+            .into_iter()
+            .flat_map(|d| [(d, Precision::F32), (d, Precision::Bf16)])
+        {
+            let model = tiny(dynamics).model;
+            let world = World::new(&model, 4, 2, &mut Stream::new(1, "init"), &crate::device::cpu());
+            let parts = world.parts(Conditioning::Along).expect("networks of TD-MPC");
+            let layout = Layout::new(&parts, precision).expect("narrow networks");
+            println!("{}", layout.header);
+            let mut end = 0;
+            for p in &layout.packings {
+                assert_eq!(p.to, end);
+                end += p.tiles * p.pairs * 32;
+                assert!(
+                    8 * p.tiles >= p.outputs
+                        && 16 * p.pairs >= p.inputs.div_euclid(layout.sizes.per_word as i32)
+                );
+            }
+            assert_eq!(end as usize, layout.packed_len);
+            let (raw, vectors) = layout.read();
+            assert_eq!((raw.len(), vectors.len()), (layout.raw_len, layout.vectors_len));
+            let MotionParts::Koopman { lambda, .. } = &parts.motion else { continue };
+            let lambda = crate::test_support::values(lambda.clone());
+            let modes = lambda.len() / 2;
+            let pairs: Vec<f32> = (0..modes).flat_map(|j| [lambda[j], lambda[modes + j]]).collect();
+            assert!(vectors.windows(2 * modes).any(|w| w == pairs));
+        }
+    }
+
+    /// The published sizes fit a block of an H100: 64 rows in bfloat16, 32 in TF32.
+    #[test]
+    fn blocks_fit_shared_memory() {
+        let sizes = |per_word| Sizes {
+            observation: 17,
+            action: 6,
+            warps: 16,
+            per_word,
+            latent: 56,
+            widest: 512,
+            states: 56,
+            gates: 64,
+        };
+        let limit = 227 << 10;
+        assert!(sizes(2).shared_bytes(4) <= limit);
+        assert!(sizes(1).shared_bytes(2) <= limit && sizes(1).shared_bytes(4) > limit);
+    }
+}

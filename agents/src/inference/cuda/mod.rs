@@ -1,0 +1,159 @@
+//! Planning on an NVIDIA GPU: a whole plan as one graph of our own kernels, replayed for every decision.
+//!
+//! Burn's tensors would need some five hundred kernels for a plan, each waited for longer than it works. Here inputs go up
+//! in one copy, three kernels an iteration do the rest, and one copy brings the decisions back. What has no kernels here
+//! (the second recipe, predicted terminations, remainders, gates shared by all candidates, other planners) plans with plain
+//! tensors, against which these kernels are tested.
+
+mod layout;
+mod parts;
+mod program;
+mod session;
+
+pub(crate) use parts::{CriticParts, Linear, MotionParts, Parts};
+
+use crate::config::{NoiseSource, PlannerConfig, PlannerKind, Precision};
+use crate::model::Returns;
+use crate::planner::{Budget, Mode, Noise};
+use crate::rng::{PolicyNoise, Stream};
+use layout::Layout;
+use program::{CudaError, Program};
+use session::Shape;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Threads of the block that selects elites.
+const REFIT_THREADS: usize = 1024;
+
+/// Most elites that are sorted in shared memory.
+const MOST_ELITES: usize = 8192;
+
+/// Networks that can plan on a GPU.
+pub(crate) struct Fused {
+    layout: Layout,
+    program: Arc<Mutex<Program>>,
+    /// Tells their weights from those of all others.
+    owner: u64,
+}
+
+impl std::fmt::Debug for Fused {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "networks {} on a GPU", self.owner)
+    }
+}
+
+/// What a plan is asked.
+pub(crate) struct Question<'a> {
+    pub planner: &'a PlannerConfig,
+    pub returns: &'a Returns,
+    pub horizon: usize,
+    pub min_std: f64,
+    pub mode: Mode,
+    pub policy_noise: PolicyNoise,
+    /// `[E, O]`
+    pub observations: &'a [f32],
+    /// `[E, H, A]`
+    pub warm: Vec<f32>,
+    /// One of each environment.
+    pub streams: &'a mut [Stream],
+}
+
+/// What it answers for an environment.
+pub(crate) struct Answer {
+    /// `[A]`
+    pub action: Vec<f32>,
+    /// `[H, A]`
+    pub mean: Vec<f32>,
+    pub elite_score: f32,
+    pub policy_elites: f32,
+    pub bad_scores: f32,
+}
+
+/// Whether such plans have kernels here.
+pub(crate) fn plans(config: &PlannerConfig) -> bool {
+    let refits = matches!(config.kind, PlannerKind::Mppi | PlannerKind::Mppi2 | PlannerKind::Cem);
+    refits && config.prior_weight == 0.0 && config.num_elites <= MOST_ELITES
+}
+
+impl Fused {
+    /// Of some networks; `None` without kernels for them.
+    ///
+    /// # Panics
+    /// If the kernels do not compile or the device does not answer: both are faults of the installation or of ours.
+    pub fn new(parts: &Parts, precision: Precision, device: usize) -> Option<Self> {
+        static OWNERS: AtomicU64 = AtomicU64::new(0);
+        let layout = Layout::new(parts, precision)?;
+        let program = Program::of(device, &layout).unwrap_or_else(|error| panic!("{error}"));
+        Some(Self { layout, program, owner: OWNERS.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// Plans for E environments; `None` if it is too much for the kernels' 31-bit indices.
+    ///
+    /// # Panics
+    /// If the device fails.
+    pub fn plan(&self, question: Question) -> Option<Vec<Answer>> {
+        self.answer(question).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn answer(&self, question: Question) -> Result<Option<Vec<Answer>>, CudaError> {
+        let Question { planner, returns, horizon, min_std, mode, policy_noise, observations, warm, streams } =
+            question;
+        let mut program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        program.load(self.owner, &self.layout)?;
+        let (budget, a) = (Budget::new(planner), program.sizes.action);
+        let std = match policy_noise {
+            PolicyNoise::Clipped { std } => std as f32,
+            PolicyNoise::Standard => 1.0,
+        };
+        let shape = Shape {
+            kind: planner.kind,
+            environments: streams.len(),
+            sampled: budget.sampled[0],
+            proposed: budget.proposed,
+            horizon,
+            elites: planner.num_elites,
+            iterations: planner.iterations,
+            depths: returns.depths(horizon),
+            explores: mode == Mode::Explore,
+            policy_std: (planner.noise != NoiseSource::Host).then(|| std.to_bits()),
+        };
+        if shape.largest(program.sizes) > i32::MAX as usize {
+            return Ok(None);
+        }
+        let at = shape.inputs(program.sizes.observation, a);
+        let mut session = program.take_session(shape.clone())?;
+        let input = session.input()?;
+        let mut put = |at: usize, numbers: &[f32]| input[at..at + numbers.len()].copy_from_slice(numbers);
+        put(at.observations, observations);
+        put(at.warm, &warm);
+        put(at.of_rewards, &returns.of_rewards(horizon));
+        put(at.of_values, &returns.of_values(horizon));
+        let max_std = planner.init_std.max(min_std);
+        put(at.settings, &[min_std, max_std, planner.momentum, planner.temperature].map(|x| x as f32));
+        if shape.policy_std.is_some() {
+            for (i, stream) in streams.iter_mut().enumerate() {
+                let seed = stream.seed();
+                put(at.seeds + 2 * i, &[seed as u32, (seed >> 32) as u32].map(f32::from_bits));
+            }
+        } else {
+            let cpu = crate::device::cpu();
+            let noise = Noise::draw(planner, policy_noise, horizon, a, mode, streams, &cpu);
+            put(at.noise, &noise.numbers());
+        }
+        let answers = session.run(&program)?;
+        let answer = |numbers: &[f32]| {
+            let (action, rest) = numbers.split_at(a);
+            let (mean, rest) = rest.split_at(horizon * a);
+            Answer {
+                action: action.to_vec(),
+                mean: mean.to_vec(),
+                elite_score: rest[0],
+                policy_elites: rest[1],
+                bad_scores: rest[2],
+            }
+        };
+        let answers = answers.chunks_exact(shape.decision(a)).map(answer).collect();
+        program.put_session(shape, session);
+        Ok(Some(answers))
+    }
+}
