@@ -1,5 +1,8 @@
 //! The agent: acts by planning in its world model, learns from replayed sequences. Orchestration only.
 
+#[cfg(feature = "cuda")]
+mod fused;
+
 use crate::config::{AgentConfig, Continuation, DepthWeights, Recipe};
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
@@ -129,42 +132,6 @@ impl Agent {
             DepthWeights::Lambda => Returns::lambda(discount, planner.depth_lambda),
             DepthWeights::Measured => Returns::weighted(discount, self.learner.reward_trust()),
         }
-    }
-
-    /// The same on a GPU, for which whole plans may have kernels.
-    #[cfg(feature = "cuda")]
-    fn act_fused(
-        &self,
-        observations: &[f32],
-        plans: &[Plan],
-        schedule: Schedule,
-        mode: Mode,
-        streams: &mut [Stream],
-    ) -> Option<Vec<Decision>> {
-        use crate::inference::cuda;
-        let planner = &self.config.planner;
-        let shared = self.config.model.koopman.control.while_planning();
-        let fused = self.learner.online().fused(&self.device, shared).filter(|_| cuda::plans(planner))?;
-        let horizon = schedule.horizon;
-        let answers = fused.plan(cuda::Question {
-            planner,
-            returns: &self.returns(),
-            horizon,
-            min_std: schedule.min_std,
-            mode,
-            policy_noise: self.config.policy_noise(),
-            observations,
-            warm: plans.iter().flat_map(|plan| plan.shifted(horizon, self.action_dim)).collect(),
-            streams,
-        })?;
-        let decision = |answer: cuda::Answer| Decision {
-            action: answer.action,
-            plan: Plan::new(answer.mean),
-            elite_score: answer.elite_score,
-            policy_elites: answer.policy_elites,
-            bad_scores: answer.bad_scores as u64,
-        };
-        Some(answers.into_iter().map(decision).collect())
     }
 
     /// One read from the device for everything a decision returns.

@@ -109,9 +109,10 @@ pub fn repeat_and_do_not_depend_on_the_batch(device: &Device) {
             let together = act(&agent, 40, horizon, Mode::Explore);
             assert_eq!(together, act(&agent, 40, horizon, Mode::Explore), "{kind:?}");
             assert_eq!(together[..1], act(&agent, 1, horizon, Mode::Explore)[..], "{kind:?}");
-            assert!(together[1].action != together[2].action);
+            assert!(together[1].action != together[2].action, "{kind:?}");
             let exploited = act(&agent, 40, horizon, Mode::Exploit);
-            assert!(exploited.iter().zip(&together).all(|(a, b)| a.plan == b.plan && a.action != b.action));
+            assert!(exploited.iter().zip(&together).all(|(a, b)| a.plan == b.plan));
+            assert!(exploited.iter().zip(&together).any(|(a, b)| a.action != b.action));
         }
         // the weights of one agent are not those of another
         let mut other = agent.clone();

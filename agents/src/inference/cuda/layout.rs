@@ -1,6 +1,6 @@
 //! Where the kernels find the numbers of the networks, and the header that tells them.
 
-use super::parts::{CriticParts, Linear, MotionParts, Parts};
+use super::parts::{CriticParts, KoopmanParts, Linear, MotionParts, Parts};
 use crate::config::Precision;
 use crate::ops::{Activation, LAYER_NORM_EPSILON};
 use burn::prelude::*;
@@ -40,7 +40,7 @@ pub(super) struct Sizes {
     gates: usize,
 }
 
-/// See `Packing` in `kernels.cu`.
+/// See `Packing` in `kernels/pack.cu`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packing {
     from: i32,
@@ -88,7 +88,7 @@ impl Sizes {
         self.words(self.latent)
     }
 
-    /// Shared memory of a block of 16·`tiles` rows, in bytes: `Block::bytes` in `kernels.cu`.
+    /// Shared memory of a block of 16·`tiles` rows, in bytes: what `Block` in `kernels/networks.cu` takes.
     pub fn shared_bytes(&self, tiles: usize) -> usize {
         let (z, a) = (self.latent_words(), self.words(self.action));
         let za = (z + a.next_multiple_of(16)).max((z + a).next_multiple_of(16)).next_multiple_of(8) + 4;
@@ -111,7 +111,7 @@ impl Layout {
         };
         let (modes, gated) = match &parts.motion {
             MotionParts::Mlp(_) => (0, None),
-            MotionParts::Koopman { gate, .. } => (latent / 2, gate.as_ref()),
+            MotionParts::Koopman(koopman) => (latent / 2, koopman.gate.as_ref()),
         };
         let sizes = Sizes {
             observation: parts.encoder[0].0.dims()[0],
@@ -157,7 +157,8 @@ impl Layout {
         add(self.network("ENCODER", &parts.encoder, Input::Plain, 0, modes));
         match &parts.motion {
             MotionParts::Mlp(net) => add(self.network("DYNAMICS", net, Input::LatentAction, 0, 0)),
-            MotionParts::Koopman { lambda, input, action_encoder, gate, recondition_every } => {
+            MotionParts::Koopman(koopman) => {
+                let KoopmanParts { lambda, input, action_encoder, gate, recondition_every } = &**koopman;
                 if let Some((s, bound)) = gate {
                     add(self.network("GATE", s, Input::Latent, modes, 0));
                     add(match bound {
@@ -284,7 +285,8 @@ impl Parts {
         widest = widest.max(outputs(&self.critics[0].layers));
         match &self.motion {
             MotionParts::Mlp(net) => widest.max(outputs(net)),
-            MotionParts::Koopman { action_encoder, gate, .. } => {
+            MotionParts::Koopman(koopman) => {
+                let KoopmanParts { action_encoder, gate, .. } = &**koopman;
                 let gate = gate.as_ref().map_or(0, |(s, _)| outputs(s));
                 widest.max(outputs(action_encoder)).max(gate)
             }
@@ -323,8 +325,8 @@ mod tests {
             assert_eq!(end as usize, layout.packed_len);
             let (raw, vectors) = layout.read();
             assert_eq!((raw.len(), vectors.len()), (layout.raw_len, layout.vectors_len));
-            let MotionParts::Koopman { lambda, .. } = &parts.motion else { continue };
-            let lambda = crate::test_support::values(lambda.clone());
+            let MotionParts::Koopman(koopman) = &parts.motion else { continue };
+            let lambda = crate::test_support::values(koopman.lambda.clone());
             let modes = lambda.len() / 2;
             let pairs: Vec<f32> = (0..modes).flat_map(|j| [lambda[j], lambda[modes + j]]).collect();
             assert!(vectors.windows(2 * modes).any(|w| w == pairs));

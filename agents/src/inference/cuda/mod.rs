@@ -10,7 +10,7 @@ mod parts;
 mod program;
 mod session;
 
-pub(crate) use parts::{CriticParts, Linear, MotionParts, Parts};
+pub(crate) use parts::{CriticParts, Gate, KoopmanParts, Linear, MotionParts, Parts};
 
 use crate::config::{NoiseSource, PlannerConfig, PlannerKind, Precision};
 use crate::model::Returns;

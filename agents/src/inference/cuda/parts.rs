@@ -19,19 +19,24 @@ pub(crate) struct Parts {
 pub(crate) enum MotionParts {
     /// z' = MLP([z, a]).
     Mlp(Vec<Linear>),
-    /// z' = λ̄ ⊙ z + L̄ [f(a) ⊙ (1 + bound(s(z)))].
-    Koopman {
-        /// `[2m]`
-        lambda: Tensor<1>,
-        /// L̄ `[l, 2m]`
-        input: Tensor<2>,
-        action_encoder: Vec<Linear>,
-        /// s, and what bounds it.
-        gate: Option<(Vec<Linear>, Activation)>,
-        /// Steps for which a gate is held.
-        recondition_every: usize,
-    },
+    /// A Koopman latent.
+    Koopman(Box<KoopmanParts>),
 }
+
+/// z' = λ̄ ⊙ z + L̄ [f(a) ⊙ (1 + bound(s(z)))].
+pub(crate) struct KoopmanParts {
+    /// `[2m]`
+    pub lambda: Tensor<1>,
+    /// L̄ `[l, 2m]`
+    pub input: Tensor<2>,
+    pub action_encoder: Vec<Linear>,
+    pub gate: Option<Gate>,
+    /// Steps for which a gate is held.
+    pub recondition_every: usize,
+}
+
+/// s, and what bounds it.
+pub(crate) type Gate = (Vec<Linear>, Activation);
 
 /// A critic: linear, LayerNorm, tanh, linear, ELU, linear.
 pub(crate) struct CriticParts {

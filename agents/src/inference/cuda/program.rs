@@ -24,7 +24,14 @@ pub(super) enum CudaError {
     Compile(String),
 }
 
-const KERNELS: &str = include_str!("kernels.cu");
+const KERNELS: &str = concat!(
+    include_str!("kernels/numbers.cu"),
+    include_str!("kernels/networks.cu"),
+    include_str!("kernels/pack.cu"),
+    include_str!("kernels/noise.cu"),
+    include_str!("kernels/plan.cu"),
+    include_str!("kernels/refit.cu"),
+);
 
 /// Buffers and graphs kept; a run needs one for every horizon and number of environments.
 const SESSIONS: usize = 16;
@@ -44,16 +51,17 @@ pub(super) struct Program {
     raw: CudaSlice<f32>,
     packings: CudaSlice<i32>,
     packed_layers: u32,
-    pub vectors: CudaSlice<f32>,
-    pub weights: CudaSlice<u32>,
+    vectors: CudaSlice<f32>,
+    weights: CudaSlice<u32>,
     /// Whose weights are here.
     owner: Option<u64>,
     sessions: HashMap<Shape, Session>,
 }
 
 /// By device and header: compiling takes seconds.
-static PROGRAMS: LazyLock<Mutex<HashMap<(usize, String), Arc<Mutex<Program>>>>> =
-    LazyLock::new(Default::default);
+static PROGRAMS: LazyLock<Mutex<Programs>> = LazyLock::new(Default::default);
+
+type Programs = HashMap<(usize, String), Arc<Mutex<Program>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

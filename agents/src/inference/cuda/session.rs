@@ -44,7 +44,7 @@ pub(super) struct Inputs {
     pub end: usize,
 }
 
-/// See `Segment` in `kernels.cu`.
+/// See the kinds of a `Segment` in `kernels/noise.cu`.
 const NORMAL: i32 = 0;
 const POLICY_NOISE: i32 = 1;
 const GUMBEL: i32 = 2;
@@ -105,7 +105,7 @@ impl Shape {
         samples.chain(tails).chain(others).map(&mut place).collect()
     }
 
-    /// `kind` in `kernels.cu`.
+    /// `kind` in `kernels/refit.cu`.
     fn refit(&self) -> i32 {
         match self.kind {
             PlannerKind::Mppi2 => 1,
@@ -115,7 +115,7 @@ impl Shape {
     }
 }
 
-/// `Plan` in `kernels.cu`.
+/// `Plan` in `kernels/plan.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Plan {

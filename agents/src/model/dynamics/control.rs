@@ -4,7 +4,7 @@ use super::eigenvalues::Complex;
 use crate::config::{ControlConfig, ControlForm, Precision};
 use crate::inference::Network;
 #[cfg(feature = "cuda")]
-use crate::inference::cuda::Linear;
+use crate::inference::cuda::{Gate, Linear};
 use crate::model::init::{Init, orthogonal};
 use crate::model::mlp::Mlp;
 use crate::ops::Activation;
@@ -77,8 +77,7 @@ impl Control {
 
     /// Layers of f, and of the gate with what bounds it.
     #[cfg(feature = "cuda")]
-    #[allow(clippy::type_complexity)]
-    pub(crate) fn linears(&self) -> Option<(Vec<Linear>, Option<(Vec<Linear>, Activation)>)> {
+    pub(crate) fn linears(&self) -> Option<(Vec<Linear>, Option<Gate>)> {
         let gate = match &self.gate {
             Some(s) => Some((s.linears()?, self.bound())),
             None => None,

@@ -7,6 +7,8 @@ use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use super::remainder::Remainder;
 use crate::config::{Conditioning, ModelConfig, Precision};
+#[cfg(feature = "cuda")]
+use crate::inference::cuda::{KoopmanParts, MotionParts};
 use crate::inference::{KoopmanMotion, Layer, numbers};
 use crate::model::mlp::Mlp;
 use crate::ops::{self, LinearRollout, Unroll};
@@ -260,21 +262,20 @@ impl Koopman {
 
     /// What plans on a GPU need; `None` with a remainder, or where all candidates share gates.
     #[cfg(feature = "cuda")]
-    pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<crate::inference::cuda::MotionParts> {
+    pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<MotionParts> {
         let shared = self.control.is_gated() && conditioning != Conditioning::Along;
         if shared || !self.remainder.is_nothing() {
             return None;
         }
         let System { lambda, input } = self.system();
         let (action_encoder, gate) = self.control.linears()?;
-        let recondition_every = self.recondition_every;
-        Some(crate::inference::cuda::MotionParts::Koopman {
+        Some(MotionParts::Koopman(Box::new(KoopmanParts {
             lambda,
             input,
             action_encoder,
             gate,
-            recondition_every,
-        })
+            recondition_every: self.recondition_every,
+        })))
     }
 
     /// Packed for planning.

@@ -1,0 +1,264 @@
+// Layers of the networks on a block of rows, and what they make up.
+
+// Two neighbouring numbers of a layer's output: their row and first column in the block, and which of the thread's 2·MT rows and
+// NT tiles that is.
+struct At {
+    int row, column, i, n;
+};
+
+// The products of a layer: `after(at, y0, y1)` gets two neighbouring columns with their bias.
+template <int MT, int NT, class After>
+__device__ inline void product(const Layer l, const u32 *x, int stride, const uint4 *weights, const float *vectors, After after) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    for (int first = warp * NT; first < l.tiles; first += WARPS * NT) {
+        float sum[MT][NT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int n = 0; n < NT; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) sum[m][n][i] = 0.0f;
+        const uint4 *w[NT];
+        uint4 next[NT];
+#pragma unroll
+        for (int n = 0; n < NT; n++) {
+            const int tile = first + n < l.tiles ? first + n : l.tiles - 1;
+            w[n] = weights + l.weight + tile * l.pairs * 32 + lane;
+            next[n] = __ldg(w[n]);
+        }
+        const u32 *row = x + g * stride + t;
+#pragma unroll 1
+        for (int p = 0; p < l.pairs; p++) {
+            uint4 b[NT];
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                b[n] = next[n];
+                if (p + 1 < l.pairs) next[n] = __ldg(w[n] + (p + 1) * 32);
+            }
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+#pragma unroll
+                for (int m = 0; m < MT; m++) {
+                    const u32 *at = row + 16 * m * stride + 16 * p + 8 * half;
+                    const u32 a[4] = {at[0], at[8 * stride], at[4], at[8 * stride + 4]};
+#pragma unroll
+                    for (int n = 0; n < NT; n++) mma(sum[m][n], a, half ? b[n].z : b[n].x, half ? b[n].w : b[n].y);
+                }
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < NT; n++) {
+            if (first + n >= l.tiles) continue;
+            const int column = 8 * (first + n) + 2 * t;
+            const float b0 = vectors[l.bias + column], b1 = vectors[l.bias + column + 1];
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                after(At{16 * m + g, column, 2 * m, n}, sum[m][n][0] + b0, sum[m][n][1] + b1);
+                after(At{16 * m + g + 8, column, 2 * m + 1, n}, sum[m][n][2] + b0, sum[m][n][3] + b1);
+            }
+        }
+    }
+}
+
+// The same with as many tiles a warp as the layer has work for.
+template <int MT, class After>
+__device__ inline void dense(const Layer l, const u32 *x, int stride, const uint4 *weights, const float *vectors, After after) {
+    if (l.tiles > 2 * WARPS) product<MT, 4>(l, x, stride, weights, vectors, after);
+    else if (l.tiles > WARPS) product<MT, 2>(l, x, stride, weights, vectors, after);
+    else product<MT, 1>(l, x, stride, weights, vectors, after);
+}
+
+// A block's shared memory and the networks.
+template <int MT> struct Block {
+    static constexpr int ROWS = 16 * MT;
+    const uint4 *weights;
+    const float *vectors;
+    u32 *za;        // [ROWS, ZA_STRIDE]
+    u32 *hidden[2]; // [ROWS, HIDDEN_STRIDE]
+    float *state;   // [ROWS, A_AT], Koopman only
+    float *gate;    // [ROWS, GATES], Koopman with a gate only
+    float2 *partial; // [ROWS, WARPS]
+
+    __device__ Block(u32 *memory, const uint4 *weights, const float *vectors) : weights(weights), vectors(vectors) {
+        partial = (float2 *)memory;
+        za = (u32 *)(partial + ROWS * WARPS);
+        hidden[0] = za + ROWS * ZA_STRIDE;
+        hidden[1] = hidden[0] + ROWS * HIDDEN_STRIDE;
+        state = (float *)(hidden[1] + ROWS * HIDDEN_STRIDE);
+        gate = state + ROWS * STATES;
+        // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
+        u32 *end = (u32 *)(gate + ROWS * GATES);
+        for (u32 *w = memory + threadIdx.x; w < end; w += THREADS) *w = 0;
+        __syncthreads();
+    }
+
+    __device__ u32 *row(int i) const { return za + i * ZA_STRIDE; }
+
+    // All but the last layer with ELU; `after` gets the last one's numbers.
+    template <int COUNT, class After>
+    __device__ void network(const Layer (&layers)[COUNT], const u32 *x, int stride, After after) const {
+#pragma unroll
+        for (int i = 0; i < COUNT - 1; i++) {
+            elu_layer(layers[i], i == 0 ? x : hidden[(i + 1) % 2], i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
+            __syncthreads();
+        }
+        dense<MT>(layers[COUNT - 1], COUNT == 1 ? x : hidden[COUNT % 2], COUNT == 1 ? stride : HIDDEN_STRIDE, weights, vectors, after);
+    }
+
+    __device__ void elu_layer(const Layer l, const u32 *x, int stride, u32 *to) const {
+        dense<MT>(l, x, stride, weights, vectors,
+                  [&](At at, float a, float b) { put(to + at.row * HIDDEN_STRIDE, at.column, elu(a), elu(b)); });
+    }
+
+    // A layer with ELU and behind it one of a single number, which `read(row, number)` gets.
+    template <class Read> __device__ void single(const Layer l, const Last last, const u32 *x, Read read) const {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+        float dot[2 * MT];
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++) dot[i] = 0.0f;
+        dense<MT>(l, x, HIDDEN_STRIDE, weights, vectors, [&](At at, float a, float b) {
+            const float *w = vectors + last.weight + at.column;
+            dot[at.i] += elu(a) * w[0] + elu(b) * w[1];
+        });
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++) {
+            dot[i] += __shfl_xor_sync(~0u, dot[i], 1);
+            dot[i] += __shfl_xor_sync(~0u, dot[i], 2);
+            if (t == 0) partial[(i / 2 * 16 + i % 2 * 8 + g) * WARPS + warp].x = dot[i];
+        }
+        __syncthreads();
+        for (int r = threadIdx.x; r < ROWS; r += THREADS) {
+            float sum = vectors[last.bias];
+            for (int i = 0; i < WARPS; i++) sum += partial[r * WARPS + i].x;
+            read(r, sum);
+        }
+        __syncthreads();
+    }
+
+    // A layer with LayerNorm and tanh; no wider than a block's warps can hold at once.
+    __device__ void norm_tanh(const Layer l, const Norm norm, const u32 *x, int stride, u32 *to) const {
+        static_assert(CRITIC_WIDTH <= 32 * WARPS, "a row's sums stay in registers");
+        if (l.tiles > 2 * WARPS) norm_tanh_of<4>(l, norm, x, stride, to);
+        else if (l.tiles > WARPS) norm_tanh_of<2>(l, norm, x, stride, to);
+        else norm_tanh_of<1>(l, norm, x, stride, to);
+    }
+
+    template <int NT>
+    __device__ void norm_tanh_of(const Layer l, const Norm norm, const u32 *x, int stride, u32 *to) const {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+        float y[2 * MT][2 * NT], sum[2 * MT], square[2 * MT];
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++) {
+            sum[i] = square[i] = 0.0f;
+#pragma unroll
+            for (int n = 0; n < 2 * NT; n++) y[i][n] = 0.0f;
+        }
+        product<MT, NT>(l, x, stride, weights, vectors, [&](At at, float a, float b) {
+            y[at.i][2 * at.n] = a;
+            y[at.i][2 * at.n + 1] = b;
+            sum[at.i] += a + b;
+            square[at.i] += a * a + b * b;
+        });
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++) {
+#pragma unroll
+            for (int lanes = 1; lanes < 4; lanes *= 2) {
+                sum[i] += __shfl_xor_sync(~0u, sum[i], lanes);
+                square[i] += __shfl_xor_sync(~0u, square[i], lanes);
+            }
+            if (t == 0) partial[(i / 2 * 16 + i % 2 * 8 + g) * WARPS + warp] = make_float2(sum[i], square[i]);
+        }
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++) {
+            const int r = i / 2 * 16 + i % 2 * 8 + g;
+            float s = 0.0f, q = 0.0f;
+            for (int k = 0; k < WARPS; k++) {
+                s += partial[r * WARPS + k].x;
+                q += partial[r * WARPS + k].y;
+            }
+            const float mean = s / CRITIC_WIDTH, scale = rsqrtf(q / CRITIC_WIDTH - mean * mean + NORM_EPSILON);
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                const int c = 8 * (warp * NT + n) + 2 * t;
+                if (c < 8 * l.tiles) {
+                    const float a = (y[i][2 * n] - mean) * scale * vectors[norm.gamma + c] + vectors[norm.beta + c];
+                    const float b = (y[i][2 * n + 1] - mean) * scale * vectors[norm.gamma + c + 1] + vectors[norm.beta + c + 1];
+                    put(to + r * HIDDEN_STRIDE, c, tanh_of(a), tanh_of(b));
+                }
+            }
+        }
+        __syncthreads();
+    }
+
+    // Two neighbouring numbers of a latent.
+    __device__ void latent(int r, int c, float a, float b) const {
+#if KOOPMAN
+        state[r * STATES + c] = a;
+        state[r * STATES + c + 1] = b;
+#endif
+        put(row(r), c, a, b);
+    }
+
+    __device__ void act(int r, int i, float a) const {
+#if BF16
+        ((unsigned short *)(row(r) + Z_WORDS))[i] = (unsigned short)word(a, 0.0f);
+#else
+        row(r)[Z_WORDS + i] = word(a, 0.0f);
+#endif
+    }
+
+    // [z | a] to the next z. `renew` says whether the gate looks at z again.
+    __device__ void step(bool renew) const {
+#if KOOPMAN
+#if GATED
+        if (renew) {
+            network(GATE, za, ZA_STRIDE, [&](At at, float a, float b) {
+                float *g = gate + at.row * GATES + at.column;
+                g[0] = 1.0f + GATE_BOUND(a);
+                g[1] = 1.0f + GATE_BOUND(b);
+            });
+            __syncthreads();
+        }
+#endif
+        // not where the last layer reads
+        u32 *pushed = hidden[(sizeof(ACTION_ENCODER) / sizeof(Layer) + 1) % 2];
+        network(ACTION_ENCODER, za + Z_WORDS, ZA_STRIDE, [&](At at, float a, float b) {
+#if GATED
+            const float *g = gate + at.row * GATES + at.column;
+            a *= g[0];
+            b *= g[1];
+#endif
+            put(pushed + at.row * HIDDEN_STRIDE, at.column, a, b);
+        });
+        __syncthreads();
+        // real and imaginary parts are neighbours here, see `pack`
+        dense<MT>(INPUT, pushed, HIDDEN_STRIDE, weights, vectors, [&](At at, float re, float im) {
+            const float *z = state + at.row * STATES + at.column, *lambda = vectors + LAMBDA + at.column;
+            latent(at.row, at.column, lambda[0] * z[0] - lambda[1] * z[1] + re, lambda[0] * z[1] + lambda[1] * z[0] + im);
+        });
+#else
+        // all of za has been read when the first hidden layer is written
+        network(DYNAMICS, za, ZA_STRIDE, [&](At at, float a, float b) { latent(at.row, at.column, a, b); });
+#endif
+        __syncthreads();
+    }
+
+    // a = clamp(tanh π(z) + noise(row, i)); calls `said(row, i, a)`.
+    template <class Noise, class Said> __device__ void policy(Noise noise, Said said) const {
+        network(POLICY, za, ZA_STRIDE, [&](At at, float a, float b) {
+            const int r = at.row, i = at.column;
+            if (i < A) said(r, i, clamp(tanh_of(a) + noise(r, i), ACTION_BOUND));
+            if (i + 1 < A) said(r, i + 1, clamp(tanh_of(b) + noise(r, i + 1), ACTION_BOUND));
+        });
+        __syncthreads();
+    }
+
+    // Q of [z | a]; `read(row, number)` gets it.
+    template <class Read> __device__ void critic(const Critic &critic, Read read) const {
+        // all critics are as large as the first, whose sizes the compiler knows
+        constexpr Layer input = CRITICS[0].input, inner = CRITICS[0].hidden;
+        norm_tanh(Layer{critic.input.weight, critic.input.bias, input.pairs, input.tiles}, critic.norm, za, ZA_STRIDE, hidden[0]);
+        single(Layer{critic.hidden.weight, critic.hidden.bias, inner.pairs, inner.tiles}, critic.last, hidden[0], read);
+    }
+};

@@ -1,0 +1,181 @@
+// The policy's sequences, candidates through the dynamics, and what they are worth.
+
+// Everything a plan reads and writes; C = N + P candidates an environment, the policy's last.
+struct Plan {
+    const uint4 *weights;
+    const float *vectors;
+    const float *observations; // [E, O]
+    const float *warm;         // [E, H, A]
+    const float *of_rewards;   // [H]
+    const float *of_values;    // [H]
+    const float *settings;     // min_std, max_std, momentum, temperature
+    const float *samples;      // [iterations, E, N, H, A]
+    const float *tails;        // [iterations, E, N, A]
+    const float *policy_steps; // [E, P, H, A]
+    const float *policy_tails; // [E, P, A]
+    const float *gumbel;       // [E, K]
+    const float *exploration;  // [E, A]
+    float *z0;                 // [E, A_AT]
+    float *mean, *std;         // [E, H, A]
+    float *actions;            // [E, C, H, A]
+    u32 *latents;              // [E, C, H, Z_WORDS] of z_1 … z_H
+    float *rewards;            // [E, C, H]
+    float *values;             // [E, C, H]
+    float *scores;             // [E, C]
+    u32 *ranks;                // [E, C]
+    float *weightings;         // [E, K]
+    float *out;                // [E, A + H·A + 3]: action, mean, mean score and policy share of the elites, bad scores
+    int E, N, P, H, K, depths;
+};
+
+enum { MPPI, MPPI2, CEM };
+
+// z_0 of every environment, the first distribution, and the policy's sequences.
+template <int MT> __device__ inline void propose_of(const Plan &p, u32 *memory) {
+    Block<MT> b(memory, p.weights, p.vectors);
+    const int each = p.P > 0 ? p.P : 1, rows = p.E * each, first = blockIdx.x * Block<MT>::ROWS;
+    u32 *observed = b.hidden[1]; // the first layer writes to the other
+    for (int i = threadIdx.x; i < Block<MT>::ROWS * O; i += THREADS) {
+        const int r = i / O, c = i % O;
+        const float x = first + r < rows ? p.observations[(first + r) / each * O + c] : 0.0f;
+#if BF16
+        ((unsigned short *)(observed + r * HIDDEN_STRIDE))[c] = (unsigned short)word(x, 0.0f);
+#else
+        observed[r * HIDDEN_STRIDE + c] = word(x, 0.0f);
+#endif
+    }
+    for (int i = blockIdx.x * THREADS + threadIdx.x; i < p.E * p.H * A; i += gridDim.x * THREADS) {
+        p.mean[i] = p.warm[i];
+        p.std[i] = p.settings[1];
+    }
+    __syncthreads();
+    b.network(ENCODER, observed, HIDDEN_STRIDE, [&](At at, float x, float y) {
+        b.latent(at.row, at.column, x, y);
+        const int q = first + at.row;
+        if (q < rows && q % each == 0) {
+            p.z0[q / each * A_AT + at.column] = x;
+            p.z0[q / each * A_AT + at.column + 1] = y;
+        }
+    });
+    __syncthreads();
+    if (p.P == 0) return;
+    const int candidates = p.N + p.P;
+    for (int k = 0; k < p.H; k++) {
+        b.policy([&](int r, int i) { return first + r < rows ? p.policy_steps[((first + r) * p.H + k) * A + i] : 0.0f; },
+                 [&](int r, int i, float a) {
+                     b.act(r, i, a);
+                     const int q = first + r;
+                     if (q < rows) p.actions[((q / p.P * candidates + p.N + q % p.P) * p.H + k) * A + i] = a;
+                 });
+        if (k + 1 < p.H) b.step(true);
+    }
+}
+
+// Rows of an iteration: all C candidates in the first, later the N sampled ones.
+struct Rows {
+    int each, count;
+    __device__ Rows(const Plan &p, int iteration) : each(iteration == 0 ? p.N + p.P : p.N), count(p.E * each) {}
+};
+
+// Candidates through the dynamics.
+template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration, u32 *memory) {
+    Block<MT> b(memory, p.weights, p.vectors);
+    const Rows rows(p, iteration);
+    const int first = blockIdx.x * Block<MT>::ROWS, candidates = p.N + p.P;
+    for (int i = threadIdx.x; i < Block<MT>::ROWS * (A_AT / 2); i += THREADS) {
+        const int r = i / (A_AT / 2), c = i % (A_AT / 2) * 2, q = first + r;
+        const float *z = p.z0 + (q < rows.count ? q / rows.each : 0) * A_AT + c;
+        b.latent(r, c, z[0], z[1]);
+    }
+    for (int k = 0; k < p.H; k++) {
+        for (int i = threadIdx.x; i < Block<MT>::ROWS * A; i += THREADS) {
+            const int r = i / A, j = i % A, q = first + r;
+            if (q >= rows.count) continue;
+            const int e = q / rows.each, n = q % rows.each;
+            float *action = p.actions + ((e * candidates + n) * p.H + k) * A + j;
+            if (n < p.N) {
+                const int at = (e * p.H + k) * A + j;
+                const float *noise = p.samples + (size_t)iteration * p.E * p.N * p.H * A;
+                *action = clamp(p.mean[at] + p.std[at] * noise[((e * p.N + n) * p.H + k) * A + j], 1.0f);
+            }
+            b.act(r, j, *action);
+        }
+        __syncthreads();
+        b.step(k % RECONDITION_EVERY == 0);
+        for (int i = threadIdx.x; i < Block<MT>::ROWS * Z_WORDS; i += THREADS) {
+            const int r = i / Z_WORDS, w = i % Z_WORDS, q = first + r;
+            if (q < rows.count) {
+                const size_t at = q / rows.each * candidates + q % rows.each;
+                p.latents[(at * p.H + k) * Z_WORDS + w] = b.row(r)[w];
+            }
+        }
+    }
+}
+
+// Rewards of all steps, and values where they count: blocks of rewards, then blocks of values.
+template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, int reward_blocks, u32 *memory) {
+    Block<MT> b(memory, p.weights, p.vectors);
+    const Rows rows(p, iteration);
+    const int candidates = p.N + p.P;
+    const bool valued = blockIdx.x >= reward_blocks;
+    const int per = valued ? p.depths : p.H, first = (valued ? blockIdx.x - reward_blocks : blockIdx.x) * Block<MT>::ROWS;
+    const int total = rows.count * per;
+    // candidate and step of row r; the step of a value is that before its latent
+    auto candidate = [&](int r) { const int q = (first + r) / per; return q / rows.each * candidates + q % rows.each; };
+    auto depth = [&](int r) { return (first + r) % per + p.H - per; };
+    for (int i = threadIdx.x; i < Block<MT>::ROWS * Z_WORDS; i += THREADS) {
+        const int r = i / Z_WORDS, w = i % Z_WORDS;
+        if (first + r >= total) continue;
+        const int k = depth(r) - (valued ? 0 : 1);
+        if (k >= 0) b.row(r)[w] = p.latents[((size_t)candidate(r) * p.H + k) * Z_WORDS + w];
+        else {
+            const float *z = p.z0 + (first + r) / per / rows.each * A_AT + w * PER_WORD;
+            b.row(r)[w] = word(z[0], z[PER_WORD - 1]);
+        }
+    }
+    if (!valued) {
+        for (int i = threadIdx.x; i < Block<MT>::ROWS * A; i += THREADS) {
+            const int r = i / A, j = i % A;
+            if (first + r < total) b.act(r, j, p.actions[((size_t)candidate(r) * p.H + depth(r)) * A + j]);
+        }
+        __syncthreads();
+        b.elu_layer(REWARD[0], b.za, ZA_STRIDE, b.hidden[0]);
+        __syncthreads();
+        b.single(REWARD[1], REWARD_LAST, b.hidden[0], [&](int r, float reward) {
+            if (first + r < total) p.rewards[(size_t)candidate(r) * p.H + depth(r)] = reward;
+        });
+        return;
+    }
+    __syncthreads();
+    const float *tails = p.tails + (size_t)iteration * p.E * p.N * A;
+    b.policy(
+        [&](int r, int i) {
+            if (first + r >= total) return 0.0f;
+            const int q = (first + r) / per, e = q / rows.each, n = q % rows.each;
+            return n < p.N ? tails[(e * p.N + n) * A + i] : p.policy_tails[(e * p.P + n - p.N) * A + i];
+        },
+        [&](int r, int i, float a) { b.act(r, i, a); });
+    // the smaller one; once in the code, so that it compiles in half the time
+    float *smaller = (float *)b.hidden[1]; // critics need one buffer
+#pragma unroll 1
+    for (int i = 0; i < 2; i++)
+        b.critic(CRITICS[i], [&](int r, float q) {
+            // in this order a NaN of either stays
+            const float other = i == 0 ? INFINITY : smaller[r];
+            const float value = q < other || q != q ? q : other;
+            smaller[r] = value;
+            if (i == 1 && first + r < total) p.values[(size_t)candidate(r) * p.H + depth(r)] = value;
+        });
+}
+
+extern __shared__ u64 shared_memory[];
+
+extern "C" __global__ void __launch_bounds__(THREADS) propose(Plan p) { propose_of<1>(p, (u32 *)shared_memory); }
+
+extern "C" __global__ void __launch_bounds__(THREADS) imagine(Plan p, int iteration) {
+    imagine_of<TILES>(p, iteration, (u32 *)shared_memory);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) judge(Plan p, int iteration, int reward_blocks) {
+    judge_of<TILES>(p, iteration, reward_blocks, (u32 *)shared_memory);
+}

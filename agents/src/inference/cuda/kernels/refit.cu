@@ -1,0 +1,194 @@
+// From scores to elites, the next distribution, and the decision.
+
+// The sum over all threads, the same whatever their timing.
+__device__ inline float total(float x, float *scratch) {
+    for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(~0u, x, lanes);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+    __syncthreads();
+    float sum = 0.0f;
+    for (int i = 0; i < REFIT_THREADS / 32; i++) sum += scratch[i];
+    return sum;
+}
+
+// Numbers in the order of floats, as integers in the order of integers.
+__device__ inline u32 ordered(float x) {
+    const u32 bits = __float_as_uint(x);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+// Keys hold a rank and, so that of equals the first is the largest, an index.
+__device__ inline int index_of(u64 key) { return (int)(0xffffffffu - (u32)key); }
+__device__ inline float unordered(u32 x) { return __uint_as_float(x & 0x80000000u ? x & 0x7fffffffu : ~x); }
+
+// Scores, elites, and the next distribution of one environment a block; the decision after the last iteration.
+__device__ inline void refit_of(const Plan &p, int iteration, int kind, bool last, bool explore, u64 *sorted) {
+    __shared__ u32 bins[256];
+    __shared__ u32 found[4]; // prefix, still needed, taken, taken of equals
+    __shared__ float scratch[REFIT_THREADS / 32];
+    __shared__ u32 before[REFIT_THREADS / 32];
+    const int e = blockIdx.x, candidates = p.N + p.P, tid = threadIdx.x, row = p.H * A;
+    float *scores = p.scores + e * candidates;
+    u32 *ranks = p.ranks + e * candidates;
+    const int scored = iteration == 0 ? candidates : p.N;
+    float bad = 0.0f;
+    for (int i = tid; i < scored; i += REFIT_THREADS) {
+        const size_t at = (size_t)(e * candidates + i) * p.H;
+        float score = 0.0f;
+        for (int k = 0; k < p.H; k++) {
+            score += p.of_rewards[k] * p.rewards[at + k];
+            if (k >= p.H - p.depths) score += p.of_values[k] * p.values[at + k];
+        }
+        if (!finite(score)) bad += 1.0f;
+        const float rank = finite(score) ? fminf(fmaxf(score, WORST), -WORST) : WORST;
+        scores[i] = rank;
+        ranks[i] = ordered(rank);
+    }
+    bad = total(bad, scratch);
+    float *out = p.out + e * (A + row + 3);
+    if (tid == 0) out[A + row + 2] = iteration == 0 ? bad : out[A + row + 2] + bad;
+
+    // the rank of the K-th best, eight bits at a time
+    if (tid == 0) found[0] = 0, found[1] = p.K, found[2] = 0, found[3] = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        for (int i = tid; i < 256; i += REFIT_THREADS) bins[i] = 0;
+        __syncthreads();
+        const u32 prefix = found[0], mask = shift == 24 ? 0 : ~0u << (shift + 8);
+        for (int i = tid; i < candidates; i += REFIT_THREADS)
+            if ((ranks[i] & mask) == prefix) atomicAdd(&bins[ranks[i] >> shift & 255], 1u);
+        __syncthreads();
+        if (tid < 32) {
+            // a lane has eight bins, the first lane the highest
+            const u32 needed = found[1];
+            u32 mine = 0;
+            for (int i = 0; i < 8; i++) mine += bins[255 - 8 * tid - i];
+            u32 above = mine;
+            for (int lanes = 1; lanes < 32; lanes *= 2) {
+                const u32 other = __shfl_up_sync(~0u, above, lanes);
+                if (tid >= lanes) above += other;
+            }
+            above -= mine;
+            if (above < needed && above + mine >= needed) {
+                u32 left = needed - above, bin = 255 - 8 * tid;
+                while (bins[bin] < left) left -= bins[bin--];
+                found[0] = prefix | bin << shift;
+                found[1] = left;
+            }
+        }
+        __syncthreads();
+    }
+    // all above it, and of those equal to it the first
+    const u32 threshold = found[0], equals = found[1];
+    int room = 1;
+    while (room < p.K) room *= 2;
+    for (int i = tid; i < room; i += REFIT_THREADS) sorted[i] = 0;
+    __syncthreads();
+    for (int from = 0; from < candidates; from += REFIT_THREADS) {
+        const int i = from + tid;
+        const u32 rank = i < candidates ? ranks[i] : 0;
+        const bool equal = i < candidates && rank == threshold;
+        const u32 votes = __ballot_sync(~0u, equal);
+        if (tid % 32 == 0) before[tid / 32] = __popc(votes);
+        __syncthreads();
+        u32 at = found[3];
+        for (int w = 0; w < tid / 32; w++) at += before[w];
+        at += __popc(votes & ((1u << tid % 32) - 1));
+        const u64 key = (u64)rank << 32 | (0xffffffffu - i);
+        if (i < candidates && rank > threshold) sorted[atomicAdd(&found[2], 1u)] = key;
+        else if (equal && at < equals) sorted[p.K - equals + at] = key;
+        __syncthreads();
+        if (tid == 0)
+            for (int w = 0; w < REFIT_THREADS / 32; w++) found[3] += before[w];
+        __syncthreads();
+    }
+    // bitonic, the best first; keys are unique, so the order of the atomics is forgotten
+    for (int size = 2; size <= room; size *= 2)
+        for (int stride = size / 2; stride > 0; stride /= 2) {
+            for (int i = tid; i < room / 2; i += REFIT_THREADS) {
+                const int a = 2 * i - (i & (stride - 1)), b = a + stride;
+                const bool falling = (a & size) == 0;
+                if ((sorted[a] < sorted[b]) == falling) {
+                    const u64 x = sorted[a];
+                    sorted[a] = sorted[b];
+                    sorted[b] = x;
+                }
+            }
+            __syncthreads();
+        }
+    // weights
+    float *weightings = p.weightings + e * p.K;
+    const float best = unordered(sorted[0] >> 32), temperature = p.settings[3];
+    float sum = 0.0f, score_sum = 0.0f, from_policy = 0.0f;
+    for (int k = tid; k < p.K; k += REFIT_THREADS) {
+        const float score = unordered(sorted[k] >> 32);
+        const float w = kind == CEM ? (score > WORST ? 1.0f : 0.0f) : expf((score - best) * temperature);
+        weightings[k] = w;
+        sum += w;
+        score_sum += score;
+        if (index_of(sorted[k]) >= p.N) from_policy += 1.0f;
+    }
+    sum = total(sum, scratch);
+    score_sum = total(score_sum, scratch);
+    from_policy = total(from_policy, scratch);
+    const bool none = sum == 0.0f; // without a finite score all count the same
+    for (int k = tid; k < p.K; k += REFIT_THREADS) weightings[k] = none ? 1.0f / p.K : weightings[k] / sum;
+    __syncthreads();
+    // moments: some threads for each number, which share the elites
+    const int threads = row < REFIT_THREADS ? REFIT_THREADS / row : 1, columns = REFIT_THREADS / threads, part = tid % threads;
+    float *shares = (float *)(sorted + room); // [REFIT_THREADS]
+    const float min_std = p.settings[0], max_std = p.settings[1], momentum = p.settings[2];
+    for (int from = 0; from < row; from += columns) {
+        const int column = from + tid / threads;
+        const bool here = tid / threads < columns && column < row;
+        const float *actions = p.actions + (size_t)e * candidates * row + column;
+        auto moment = [&](float about, bool square) {
+            float x = 0.0f;
+            if (here)
+                for (int k = part; k < p.K; k += threads) {
+                    const float a = actions[(size_t)index_of(sorted[k]) * row] - about;
+                    x += weightings[k] * (square ? a * a : a);
+                }
+            shares[tid] = x;
+            __syncthreads();
+            float all = 0.0f;
+            if (here)
+                for (int i = 0; i < threads; i++) all += shares[tid - part + i];
+            __syncthreads();
+            return all;
+        };
+        const float mean = moment(0.0f, false), std = sqrtf(moment(mean, true));
+        if (here && part == 0) {
+            float *m = p.mean + e * row + column;
+            *m = kind == MPPI2 ? mean : *m * momentum + mean * (1.0f - momentum);
+            p.std[e * row + column] = fminf(fmaxf(std, min_std), max_std);
+            if (last) out[A + column] = *m;
+        }
+    }
+    if (!last) return;
+    // the elite drawn by its weight (Gumbel-max); of equals the first
+    u64 drawn = 0;
+    if (kind != CEM)
+        for (int k = tid; k < p.K; k += REFIT_THREADS) {
+            const u64 key = (u64)ordered(logf(weightings[k]) + p.gumbel[e * p.K + k]) << 32 | (0xffffffffu - k);
+            if (key > drawn) drawn = key;
+        }
+    for (int lanes = 16; lanes > 0; lanes /= 2) {
+        const u64 other = __shfl_xor_sync(~0u, drawn, lanes);
+        if (other > drawn) drawn = other;
+    }
+    __shared__ u64 winners[REFIT_THREADS / 32];
+    if (tid % 32 == 0) winners[tid / 32] = drawn;
+    __syncthreads(); // and of the mean
+    if (tid >= A) return;
+    for (int w = 0; w < REFIT_THREADS / 32; w++)
+        if (winners[w] > drawn) drawn = winners[w];
+    const float *chosen = kind == CEM ? p.mean + e * row : p.actions + ((size_t)e * candidates + index_of(sorted[index_of(drawn)])) * row;
+    out[tid] = clamp(explore ? chosen[tid] + p.std[e * row + tid] * p.exploration[e * A + tid] : chosen[tid], 1.0f);
+    if (tid == 0) {
+        out[A + row] = score_sum / p.K;
+        out[A + row + 1] = from_policy / p.K;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(REFIT_THREADS) refit(Plan p, int iteration, int kind, int last, int explore) {
+    refit_of(p, iteration, kind, last, explore, shared_memory);
+}
