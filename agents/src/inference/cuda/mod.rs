@@ -83,7 +83,7 @@ impl Fused {
     pub fn new(parts: &Parts, precision: Precision, device: usize) -> Option<Self> {
         static OWNERS: AtomicU64 = AtomicU64::new(0);
         let layout = Layout::new(parts, precision)?;
-        let program = Program::of(device, &layout).unwrap_or_else(|error| panic!("{error}"));
+        let program = Program::of(device, &layout).unwrap_or_else(|error| panic!("{error}"))?;
         Some(Self { layout, program, owner: OWNERS.fetch_add(1, Ordering::Relaxed) })
     }
 

@@ -68,20 +68,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Program {
-    /// The program for networks laid out like this, compiled once a process.
-    pub fn of(device: usize, layout: &Layout) -> Result<Arc<Mutex<Self>>, CudaError> {
+    /// The program for networks laid out like this, one a process; `None` on a GPU before Ampere, whose tensor cores know neither
+    /// TF32 nor bfloat16.
+    pub fn of(device: usize, layout: &Layout) -> Result<Option<Arc<Mutex<Self>>>, CudaError> {
         let mut programs = lock(&PROGRAMS);
         let key = (device, layout.header.clone());
         if let Some(program) = programs.get(&key) {
-            return Ok(program.clone());
+            return Ok(Some(program.clone()));
         }
-        let program = Arc::new(Mutex::new(Self::new(device, layout)?));
+        let context = CudaContext::new(device)?;
+        if context.compute_capability()?.0 < 8 {
+            return Ok(None);
+        }
+        let program = Arc::new(Mutex::new(Self::new(context, layout)?));
         programs.insert(key, program.clone());
-        Ok(program)
+        Ok(Some(program))
     }
 
-    fn new(device: usize, layout: &Layout) -> Result<Self, CudaError> {
-        let context = CudaContext::new(device)?;
+    fn new(context: Arc<CudaContext>, layout: &Layout) -> Result<Self, CudaError> {
         // one stream does everything here, in order
         // SAFETY: no buffer exists yet, and none is used on another stream.
         unsafe { context.disable_event_tracking() };

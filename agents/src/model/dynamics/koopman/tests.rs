@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::tests::tiny;
-use crate::config::{ControlForm, DynamicsKind, EigenvalueForm, RemainderConfig};
+use crate::config::{ControlForm, DynamicsKind, EigenvalueForm, Omega, RemainderConfig, StepSize};
 use crate::test_support::{max_difference, normal};
 
 fn build(edit: impl Fn(&mut ModelConfig)) -> Koopman {
@@ -22,6 +22,7 @@ fn rollout_is_the_repeated_step_for_every_form_but_start() {
         (ControlForm::Additive, EigenvalueForm::Decay),
         (ControlForm::Gated, EigenvalueForm::Zoh),
         (ControlForm::Gated, EigenvalueForm::Decay),
+        (ControlForm::Gated, EigenvalueForm::Ring),
         (ControlForm::Bilinear, EigenvalueForm::Decay),
     ] {
         for remainder in
@@ -168,4 +169,30 @@ fn additive_dynamics_obey_superposition() {
     let free =
         |z: Tensor<2>| k.rollout(z, a.clone()) - k.rollout(Tensor::zeros([4, 16], &a.device()), a.clone());
     assert!(max_difference(free(z.clone() + w.clone()), free(z) + free(w)) < 1e-5);
+}
+
+/// With one decay and phases 0, Δtπ, 2Δtπ, … the summary of the spectrum is known: |λ̄| = e^μ, half-lives ln 2/−μ.
+#[test]
+fn the_spectrum_is_summed_up_as_it_is() {
+    let k = build(|c| {
+        let eigenvalues = &mut c.koopman.eigenvalues;
+        (eigenvalues.form, eigenvalues.mu_init) = (EigenvalueForm::Decay, -0.2);
+        (eigenvalues.omega, eigenvalues.dt) = (Omega::Linear, StepSize::Scalar);
+        eigenvalues.dt_range = [0.01, 0.01];
+    });
+    let (radius, half_life) = ((-0.2f64).exp(), 2f64.ln() / 0.2);
+    let phase = |mode: f64| mode * std::f64::consts::PI * 0.01;
+    let known = [
+        ("lambda_min", radius),
+        ("lambda_median", radius),
+        ("lambda_max", radius),
+        ("half_life_median", half_life),
+        ("half_life_max", half_life),
+        ("phase_median", phase(4.0)),
+        ("phase_max", phase(7.0)),
+    ];
+    for ((name, found), (known_name, known)) in k.diagnostics().into_iter().zip(known) {
+        assert_eq!(name, known_name);
+        assert!((found - known).abs() < 1e-5 * known, "{name}: {found} instead of {known}");
+    }
 }
