@@ -1,7 +1,7 @@
 //! Planning on a CPU: the networks with packed weights, and candidates scored block by block.
 //!
-//! `cuda` has whole plans on a GPU. [`World`] does the same with plain tensors on any device, and is what these kernels are tested against. What has no
-//! packed form plans there on a CPU as well: dynamics with a memory.
+//! `cuda` has whole plans on a GPU. [`World`] does the same with plain tensors on any device, and is what these kernels are
+//! tested against. What has no packed form plans there on a CPU as well: dynamics with a memory.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
