@@ -312,7 +312,6 @@ mod tests {
             let world = World::new(&model, 4, 2, &mut Stream::new(1, "init"), &crate::device::cpu());
             let parts = world.parts(Conditioning::Along).expect("networks of TD-MPC");
             let layout = Layout::new(&parts, precision).expect("narrow networks");
-            println!("{}", layout.header);
             let mut end = 0;
             for p in &layout.packings {
                 assert_eq!(p.to, end);

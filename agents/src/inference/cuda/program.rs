@@ -69,7 +69,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Program {
     /// The program for networks laid out like this, one a process; `None` on a GPU before Ampere, whose tensor cores know neither
-    /// TF32 nor bfloat16.
+    /// TF32 nor bfloat16, and of networks too wide for its shared memory.
     pub fn of(device: usize, layout: &Layout) -> Result<Option<Arc<Mutex<Self>>>, CudaError> {
         let mut programs = lock(&PROGRAMS);
         let key = (device, layout.header.clone());
@@ -77,7 +77,8 @@ impl Program {
             return Ok(Some(program.clone()));
         }
         let context = CudaContext::new(device)?;
-        if context.compute_capability()?.0 < 8 {
+        let shared = context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize;
+        if context.compute_capability()?.0 < 8 || layout.sizes.shared_bytes(1) > shared {
             return Ok(None);
         }
         let program = Arc::new(Mutex::new(Self::new(context, layout)?));
