@@ -112,6 +112,9 @@ pub struct LearnerConfig {
     /// Factors of the matrix products of updates.
     #[serde(default)] // older runs did not have it
     pub precision: Precision,
+    /// Kernels of updates on a GPU.
+    #[serde(default)] // older runs did not have it
+    pub kernels: UpdateKernels,
     /// Adam's learning rate for model and critics.
     pub learning_rate: f64,
     /// The encoder's, as a share of that.
@@ -132,6 +135,17 @@ pub struct LearnerConfig {
     pub policy_std: f64,
     /// What the second recipe has of its own.
     pub v2: LearnerV2Config,
+}
+
+/// What updates on a GPU are made of; a CPU has its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateKernels {
+    /// Kernels of our own in one graph, products in TF32, where the agent has them: TD-MPC with MLP or Koopman dynamics.
+    #[default]
+    Auto,
+    /// Plain tensors.
+    None,
 }
 
 /// Growth of the training horizon.

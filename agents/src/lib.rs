@@ -7,6 +7,8 @@
 pub mod agent;
 pub mod arithmetic;
 pub mod config;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod device;
 pub mod diagnosis;
 pub mod inference;

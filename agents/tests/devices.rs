@@ -36,6 +36,19 @@ fn cuda_plans_agree_with_flex() {
     }
 }
 
+/// Updates as well.
+#[cfg(feature = "cuda")]
+#[test]
+fn cuda_updates_agree_with_flex() {
+    match td_koopman_agents::device::open("cuda") {
+        Ok(device) => {
+            suite::updates::repeat_and_resume(&device);
+            suite::updates::agree_with_flex(&device);
+        }
+        Err(error) => without_gpu(error),
+    }
+}
+
 #[cfg(feature = "cuda")]
 fn without_gpu(error: td_koopman_agents::device::DeviceError) {
     println!("no CUDA device, kernels were compiled and not run: {error}");

@@ -107,6 +107,7 @@ impl AgentConfig {
                 target_rate: 0.01,
                 target_every: 2,
                 precision: Precision::F32,
+                kernels: UpdateKernels::Auto,
                 policy_std: 0.05,
                 v2: LearnerV2Config { entropy_coef: 1e-4, scale_rate: 0.01 },
             },

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 
 /// Per-sequence losses are capped here before they are averaged (published code, not the paper).
-const SEQUENCE_LOSS_CAP: f32 = 1e4;
+pub(super) const SEQUENCE_LOSS_CAP: f32 = 1e4;
 
 /// What the model predicts along a batch of sequences.
 pub struct Prediction {

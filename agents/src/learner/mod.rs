@@ -2,7 +2,11 @@
 
 mod adam;
 mod auxiliary;
+#[cfg(any(test, feature = "cuda"))]
+mod away;
 mod data;
+#[cfg(any(test, feature = "cuda"))]
+mod fused;
 mod imitation;
 pub mod losses;
 pub mod losses_v2;

@@ -2,9 +2,8 @@
 
 use super::Learner;
 use super::parameters::{Parameter, ParameterError, read_parameters, write_parameters};
-use crate::inference::Snapshot;
-use burn::module::Module;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Everything of a [`Learner`] that changes in training.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,10 +20,14 @@ pub struct LearnerState {
 impl Learner {
     /// Everything that changes in training, for saving.
     pub fn export(&self) -> LearnerState {
+        #[cfg(any(test, feature = "cuda"))]
+        if let Some(state) = self.export_away() {
+            return state;
+        }
         let (model_steps, model) = self.model_adam.export();
         let (policy_steps, policy) = self.policy_adam.export();
         let groups = [
-            ("world", read_parameters(self.online.world())),
+            ("world", read_parameters(self.online().world())),
             ("target", self.slow.export()),
             ("adam", model),
             ("policy_adam", policy),
@@ -53,7 +56,9 @@ impl Learner {
             saved.parameters.iter().filter_map(strip).collect()
         };
         self.world = write_parameters(self.world.clone(), &group("world."))?;
-        self.online = Snapshot::new(self.world.valid(), self.precision);
+        self.online = OnceLock::new();
+        #[cfg(any(test, feature = "cuda"))]
+        self.away.return_home();
         self.slow.import(&group("target."))?;
         let [model_steps, policy_steps] = saved.optimizer_steps;
         self.model_adam.import(model_steps, &group("adam."), &self.device);

@@ -1,6 +1,8 @@
 //! The learner, and what the updates of both recipes share.
 
 use super::Adam;
+#[cfg(any(test, feature = "cuda"))]
+use super::away::Away;
 use super::data::Data;
 use super::losses::{SequenceLosses, continuation_loss};
 use super::slow::Slow;
@@ -15,6 +17,7 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Transaction;
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
 /// Mean losses of one update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,22 +73,24 @@ pub(super) struct Rollout {
 pub struct Learner {
     pub(super) config: LearnerConfig,
     pub(super) device: Device,
-    policy_noise: PolicyNoise,
+    pub(super) policy_noise: PolicyNoise,
     /// Of plans.
     pub(super) precision: Precision,
     /// Share and width of the critics' layer with dropout.
     pub(super) critic_dropout: (f64, usize),
-    action_dim: usize,
+    pub(super) action_dim: usize,
     pub(super) observation_dim: usize,
     /// With gradients.
     pub(super) world: World,
-    /// The same numbers without gradients, for acting and for targets.
-    pub(super) online: Snapshot,
+    /// The same numbers without gradients, for acting and for targets, once somebody asked for them.
+    pub(super) online: OnceLock<Snapshot>,
     pub(super) slow: Slow,
     pub(super) model_adam: Adam,
     pub(super) policy_adam: Adam,
     pub(super) trust: Trust,
     pub(super) updates: u64,
+    #[cfg(any(test, feature = "cuda"))]
+    pub(super) away: Away,
 }
 
 impl Learner {
@@ -102,7 +107,7 @@ impl Learner {
         let l = &config.learner;
         let world = world.multiplying_in(l.precision);
         Self {
-            online: Snapshot::new(world.valid(), config.planner.precision),
+            online: OnceLock::new(),
             slow: Slow::new(config.model.recipe, world.valid(), device),
             model_adam: Adam::new(l.learning_rate, l.adam_epsilon, l.max_gradient_norm)
                 .with_part("encoder", l.encoder_rate_scale),
@@ -117,12 +122,20 @@ impl Learner {
             world,
             trust: Trust::default(),
             updates: 0,
+            #[cfg(any(test, feature = "cuda"))]
+            away: Away::new(config, [observation_dim, action_dim], device),
         }
     }
 
     /// The networks to act with.
     pub fn online(&self) -> &Snapshot {
-        &self.online
+        self.online.get_or_init(|| Snapshot::new(self.current_world(), self.precision))
+    }
+
+    /// The networks without gradients, where tensors are updated.
+    #[cfg(not(any(test, feature = "cuda")))]
+    fn current_world(&self) -> World {
+        self.world.valid()
     }
 
     /// Returns of action sequences as [`World::score`] has them, and their gradients with respect to the actions; the
@@ -163,6 +176,10 @@ impl Learner {
     /// Learns from one batch. `noise` feeds everything random in it: the policy's noise in targets and policy loss, dropout,
     /// and which critics are asked.
     pub fn update(&mut self, batch: &Batch, noise: &mut Stream) -> Update {
+        #[cfg(any(test, feature = "cuda"))]
+        if let Some(update) = self.update_away(batch, noise) {
+            return update;
+        }
         let data = Data::upload(batch, self.observation_dim, self.action_dim, &self.device);
         match self.slow {
             Slow::World(_) => self.update_v1(data, noise),
@@ -170,12 +187,10 @@ impl Learner {
         }
     }
 
-    /// Counts an update, and lets the slow target follow where it is due.
-    fn follow(&mut self) {
+    /// Counts an update; whether the slow target follows behind it.
+    pub(super) fn count(&mut self) -> bool {
         self.updates += 1;
-        if self.updates.is_multiple_of(self.config.target_every) {
-            self.slow.follow(self.online.world(), self.config.target_rate);
-        }
+        self.updates.is_multiple_of(self.config.target_every)
     }
 
     /// Per sequence, summed over its steps, for predicted latents `[B, H, D]`; zeros without that head: `[B]`.
@@ -227,8 +242,11 @@ impl Learner {
         scalars: [Tensor<1>; 3],
         foresight: Tensor<1>,
     ) -> Update {
-        self.online = Snapshot::new(self.world.valid(), self.precision);
-        self.follow();
+        self.online = OnceLock::new();
+        if self.count() {
+            let online = self.online.get_or_init(|| Snapshot::new(self.world.valid(), self.precision));
+            self.slow.follow(online.world(), self.config.target_rate);
+        }
         let mean = |x: Tensor<1>| x.inner().mean();
         let [total, policy, norm] = scalars;
         let scalars = [total, mean(l.consistency), mean(l.reward), mean(l.value), policy, norm];

@@ -47,7 +47,7 @@ impl Learner {
         let next = observations.narrow(1, 1, h).reshape([b * h, self.observation_dim]);
         let target = self.slow.world();
         let slow = target.encode(next.clone());
-        let online = self.online.world();
+        let online = self.online().world();
         let fast = online.encode(next);
         let action = online.act(fast.clone(), self.policy_noise(b * h, noise));
         let value = target.value(Tensor::cat(vec![fast, action], 1), Pick::SMALLER).reshape([b, h]);

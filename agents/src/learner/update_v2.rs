@@ -47,7 +47,7 @@ impl Learner {
         noise: &mut Stream,
     ) -> Target {
         let [b, h] = rewards.dims();
-        let online = self.online.world();
+        let online = self.online().world();
         let z = online.encode(observations.narrow(1, 1, h).reshape([b * h, self.observation_dim]));
         let action = online.act(z.clone(), self.policy_noise(b * h, noise));
         let Slow::Critics { critics, .. } = &self.slow else {

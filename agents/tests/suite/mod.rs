@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cuda")]
 pub mod plans;
+#[cfg(feature = "cuda")]
+pub mod updates;
 
 use burn::prelude::*;
 use td_koopman_agents::agent::{Agent, Schedule};

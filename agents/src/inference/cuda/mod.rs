@@ -13,11 +13,12 @@ mod session;
 pub(crate) use parts::{CriticParts, Gate, KoopmanParts, Linear, MotionParts, Parts};
 
 use crate::config::{NoiseSource, PlannerConfig, PlannerKind, Precision};
+use crate::cuda::CudaError;
 use crate::model::Returns;
 use crate::planner::{Budget, Mode, Noise};
 use crate::rng::{PolicyNoise, Stream};
 use layout::Layout;
-use program::{CudaError, Program};
+use program::Program;
 use session::Shape;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,27 +2,16 @@
 
 use super::layout::{Layout, Sizes};
 use super::session::{Session, Shape};
+use crate::cuda::{self, ARITHMETIC, CudaError, grid};
 use cudarc::driver::sys::CUdevice_attribute::{
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
 };
 use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED_BYTES;
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig,
-    PushKernelArg,
+    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, PushKernelArg,
 };
-use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use thiserror::Error;
-
-/// Why there is no plan on this GPU.
-#[derive(Debug, Error)]
-pub(super) enum CudaError {
-    #[error("CUDA: {0}")]
-    Driver(#[from] DriverError),
-    #[error("the plan's kernels do not compile: {0}")]
-    Compile(String),
-}
 
 const KERNELS: &str = concat!(
     include_str!("kernels/numbers.cu"),
@@ -44,7 +33,6 @@ pub(super) struct Program {
     shared_limit: usize,
     context: Arc<CudaContext>,
     header: String,
-    architecture: String,
     /// By the tiles of their blocks.
     modules: HashMap<usize, Arc<CudaModule>>,
     functions: HashMap<(&'static str, usize), CudaFunction>,
@@ -78,7 +66,7 @@ impl Program {
         }
         let context = CudaContext::new(device)?;
         let shared = context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize;
-        if context.compute_capability()?.0 < 8 || layout.sizes.shared_bytes(1) > shared {
+        if !cuda::has_tensor_cores(&context)? || layout.sizes.shared_bytes(1) > shared {
             return Ok(None);
         }
         let program = Arc::new(Mutex::new(Self::new(context, layout)?));
@@ -87,11 +75,7 @@ impl Program {
     }
 
     fn new(context: Arc<CudaContext>, layout: &Layout) -> Result<Self, CudaError> {
-        // one stream does everything here, in order
-        // SAFETY: no buffer exists yet, and none is used on another stream.
-        unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream()?;
-        let (major, minor) = context.compute_capability()?;
+        let stream = cuda::stream(&context)?;
         let attribute = |what| context.attribute(what).map(|n| n as usize);
         let packings: Vec<i32> = layout.packings.iter().flat_map(|p| p.numbers()).collect();
         Ok(Self {
@@ -99,7 +83,6 @@ impl Program {
             multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_limit: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
             header: layout.header.clone(),
-            architecture: format!("--gpu-architecture=compute_{major}{minor}"),
             modules: HashMap::new(),
             functions: HashMap::new(),
             raw: stream.alloc_zeros(layout.raw_len)?,
@@ -119,11 +102,8 @@ impl Program {
         if let Some(module) = self.modules.get(&tiles) {
             return Ok(module.clone());
         }
-        let options = vec!["--std=c++17".into(), self.architecture.clone()];
-        let options = CompileOptions { options, ..Default::default() };
-        let source = format!("{}#define TILES {tiles}\n{KERNELS}", self.header);
-        let ptx = compile_ptx_with_opts(source, options).map_err(|e| CudaError::Compile(e.to_string()))?;
-        let module = self.context.load_module(ptx)?;
+        let source = format!("{}#define TILES {tiles}\n{ARITHMETIC}{KERNELS}", self.header);
+        let module = cuda::compile(&self.context, source)?;
         self.modules.insert(tiles, module.clone());
         Ok(module)
     }
@@ -160,11 +140,7 @@ impl Program {
         self.stream.memcpy_htod(&raw, &mut self.raw)?;
         self.stream.memcpy_htod(&vectors, &mut self.vectors)?;
         let pack = self.function("pack", 1)?;
-        let config = LaunchConfig {
-            grid_dim: (32, self.packed_layers, 1),
-            block_dim: (256, 1, 1),
-            shared_mem_bytes: 0,
-        };
+        let config = grid((32, self.packed_layers as usize, 1), 256, 0);
         let mut launch = self.stream.launch_builder(&pack);
         launch.arg(&self.packings).arg(&self.raw).arg(&mut self.weights);
         // SAFETY: three pointers, as `pack` declares; it writes what `Layout` reserved.

@@ -1,12 +1,13 @@
 //! Plans of one shape: their buffers, and their kernels as one graph.
 
 use super::layout::Sizes;
-use super::program::{CudaError, Program};
+use super::program::Program;
 use crate::config::PlannerKind;
+use crate::cuda::{CudaError, grid, host, host_mut};
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
-    CudaFunction, CudaGraph, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice, PushKernelArg,
+    CudaFunction, CudaGraph, CudaSlice, DevicePtr, DeviceRepr, PinnedHostSlice, PushKernelArg,
 };
 
 /// What makes two plans the same work on other numbers.
@@ -246,7 +247,7 @@ impl Session {
                 let seeds = at(inputs.seeds);
                 let (std, first) = (f32::from_bits(bits), at(inputs.noise));
                 let blocks = longest.div_ceil(4 * 256).clamp(1, 1024);
-                let config = config((blocks, segments.len(), e), 256, 0);
+                let config = grid((blocks, segments.len(), e), 256, 0);
                 let mut launch = stream.launch_builder(&kernels.draw);
                 launch.arg(&seeds).arg(&table_at).arg(&std).arg(&first);
                 // SAFETY: the arguments that `draw` declares; segments lie inside the input.
@@ -274,25 +275,6 @@ impl Session {
         self.graph.launch()?;
         program.stream.synchronize()?;
         host(&self.output)
-    }
-}
-
-fn host(pinned: &PinnedHostSlice<f32>) -> Result<&[f32], CudaError> {
-    // SAFETY: numbers that were allocated; whoever uses them has waited for the stream.
-    Ok(unsafe { std::slice::from_raw_parts(pinned.as_ptr()?, pinned.len()) })
-}
-
-fn host_mut(pinned: &mut PinnedHostSlice<f32>) -> Result<&mut [f32], CudaError> {
-    let len = pinned.len();
-    // SAFETY: as above.
-    Ok(unsafe { std::slice::from_raw_parts_mut(pinned.as_mut_ptr()?, len) })
-}
-
-fn config((x, y, z): (usize, usize, usize), threads: usize, shared: usize) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: (x as u32, y as u32, z as u32),
-        block_dim: (threads as u32, 1, 1),
-        shared_mem_bytes: shared as u32,
     }
 }
 
@@ -327,8 +309,7 @@ impl Kernels {
         let (stream, sizes) = (&program.stream, program.sizes);
         let threads = 32 * sizes.warps;
         let e = shape.environments;
-        let propose =
-            config(((e * shape.proposed.max(1)).div_ceil(16), 1, 1), threads, sizes.shared_bytes(1));
+        let propose = grid(((e * shape.proposed.max(1)).div_ceil(16), 1, 1), threads, sizes.shared_bytes(1));
         // SAFETY, here and below: the arguments that the kernel declares, and buffers of the sizes that it goes over.
         unsafe { stream.launch_builder(&self.propose).arg(plan).launch(propose)? };
         for i in 0..shape.iterations {
@@ -336,11 +317,11 @@ impl Kernels {
             let rows = e * if i == 0 { shape.candidates() } else { shape.sampled };
             let iteration = i as i32;
             let (imagine, tiles) = &self.imagine[later];
-            let blocks = config((rows.div_ceil(16 * tiles), 1, 1), threads, sizes.shared_bytes(*tiles));
+            let blocks = grid((rows.div_ceil(16 * tiles), 1, 1), threads, sizes.shared_bytes(*tiles));
             unsafe { stream.launch_builder(imagine).arg(plan).arg(&iteration).launch(blocks)? };
             let (judge, tiles) = &self.judge[later];
             let [rewards, values] = [shape.horizon, shape.depths].map(|n| (rows * n).div_ceil(16 * tiles));
-            let blocks = config((rewards + values, 1, 1), threads, sizes.shared_bytes(*tiles));
+            let blocks = grid((rewards + values, 1, 1), threads, sizes.shared_bytes(*tiles));
             let reward_blocks = rewards as i32;
             unsafe {
                 stream.launch_builder(judge).arg(plan).arg(&iteration).arg(&reward_blocks).launch(blocks)?
@@ -350,7 +331,7 @@ impl Kernels {
                 (shape.refit(), i32::from(i + 1 == shape.iterations), i32::from(shape.explores));
             let mut refit = stream.launch_builder(&self.refit);
             refit.arg(plan).arg(&iteration).arg(&kind).arg(&last).arg(&explores);
-            unsafe { refit.launch(config((e, 1, 1), super::REFIT_THREADS, shared))? };
+            unsafe { refit.launch(grid((e, 1, 1), super::REFIT_THREADS, shared))? };
         }
         Ok(())
     }
