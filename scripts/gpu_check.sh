@@ -6,7 +6,7 @@
 #                                              report (default gpu_check.txt); the exit code is the number of failed parts
 # needs there: libcuda, NVRTC 13 and the CUDA headers ($CUDA_PATH or /usr/local/cuda; those of a Python package
 #        nvidia-cuda-nvrtc 13 are found too), and for the comparison a python3 with PyTorch. DEVICE=flex tries the script
-#        itself on a CPU. PARTS chooses among tests, plans, torch, training and all; TORCH_SECONDS bounds PyTorch's part.
+#        itself on a CPU. PARTS chooses among tests, plans, updates, torch, training and all; TORCH_SECONDS bounds PyTorch's part.
 set -euo pipefail
 
 bundle() { # folder
@@ -63,13 +63,18 @@ checks() {
     ./td-koopman --version
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true
     if wanted tests; then
-        part "plans agree with the CPU" ./devices --nocapture cuda_plans
+        part "plans and updates agree with the CPU" ./devices --nocapture cuda_plans cuda_updates
     fi
     if wanted plans; then
         bench "plans at TD-MPC v1's sizes, TF32" --rows plans --samples 512,8192 --horizons 5,20,50
         bench "the same in bfloat16" --rows plans --samples 512,8192 --horizons 5,20,50 --set planner.precision=bf16
         bench "many environments" --rows plans --samples 512 --horizons 5 --environments 1,16,64
         part "the default preset" ./td-koopman bench --device "$device" --rows plans --horizons 5,20 --samples 128,512,8192,65536
+    fi
+    if wanted updates; then
+        bench "updates at TD-MPC v1's sizes, TF32" --rows updates --horizons 5,20
+        bench "the same with plain tensors" --rows updates --horizons 5 --set learner.kernels=none
+        part "the default preset" ./td-koopman bench --device "$device" --rows updates --horizons 5,20
     fi
     if wanted torch; then
         part "TD-MPC v1 in PyTorch" python3 bench_torch.py --device cuda --preset paper --horizons 5,20 --samples 512,8192 \
@@ -79,7 +84,6 @@ checks() {
         part "training, 3000 environment steps" ./td-koopman --env cheetah-run --device "$device" --steps 3000 \
             --set train.seed_decisions=500 --set evaluation.every=3000 --set evaluation.episodes=1 --out "$work/run"
         part "what it learned" cat "$work/run/eval.csv" "$work/run/train.csv"
-        bench "updates" --rows updates --horizons 5,20
         part "all devices agree" ./devices --nocapture cuda_agrees
     fi
     printf '\n%s part(s) failed\n' "$failed"

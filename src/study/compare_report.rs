@@ -3,6 +3,7 @@
 use super::compare::{Comparison, Tried};
 use super::curves::{CurvePoint, TaskRuns, final_and_best, of_task, of_tasks};
 use super::files::{commits, keep_small_files, write_atomically};
+use super::horizons;
 use super::lessons;
 use super::published;
 use super::statistics::{Estimate, Summary, summarise};
@@ -168,6 +169,7 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
     }
     summary_table(&mut page, comparison, tried);
     score_table(&mut page, comparison, tried);
+    horizons::write(&mut page, comparison, tried);
     page += "\n## Runs\n\n| env | variant | seed | final return | best return | env steps | CPU s | |\n|---|---|---:|---:|---:|---:|---:|---|\n";
     for run in tried {
         let (last, best) = final_and_best(&run.evaluations).unwrap_or((f64::NAN, f64::NAN));

@@ -17,6 +17,7 @@ pub mod sweep;
 
 mod board;
 mod compare_report;
+mod horizons;
 mod lessons;
 mod plan;
 mod text;

@@ -229,3 +229,12 @@ fn a_learner_away_is_a_learner() {
         assert!(known.iter().zip(&found).all(|(x, y)| (x - y).abs() < 1e-4), "{known:?} {found:?}");
     }
 }
+
+/// Batches that are too large learn with plain tensors.
+#[test]
+fn kernels_count_no_further_than_they_can() {
+    let config = tiny(DynamicsKind::Mlp);
+    let state = learner(&config).export();
+    let start = starting::<Host>(&config, [4, 2], ());
+    assert!(start(&state, [1 << 16, 1 << 10]).is_none());
+}

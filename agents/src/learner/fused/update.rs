@@ -115,7 +115,7 @@ impl Inputs {
 }
 
 impl UpdateProgram {
-    /// Of networks at `places`; `None` if they are not TD-MPC's.
+    /// Of networks at `places`; `None` if they are not TD-MPC's, or there are more numbers than kernels can count.
     pub fn new(config: &LearnerConfig, places: &Places, sizes: Sizes) -> Option<Self> {
         let mut p = Program::default();
         let input = Inputs::new(&mut p, sizes);
@@ -134,6 +134,9 @@ impl UpdateProgram {
             output: output.at,
         };
         building.write(&mut p)?;
+        if p.numbers > i32::MAX as usize {
+            return None;
+        }
         Some(Self { program: p, sizes, online, slow, moments: [first, second], input, output })
     }
 }
