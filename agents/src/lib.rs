@@ -7,7 +7,7 @@
 pub mod agent;
 pub mod arithmetic;
 pub mod config;
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 mod cuda;
 pub mod device;
 pub mod diagnosis;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <ucontext.h>
 #include <vector>
 
@@ -30,9 +31,10 @@ static std::vector<bool> done;
 static ucontext_t scheduler;
 static Barrier whole, warps[32];
 static unsigned running[33]; // threads of every warp, and of the block
-static void (*body)();
+static std::function<void()> body;
 // two of each: a thread is at most one exchange ahead of the others of its warp
-static float exchanged[2][32][32], words[2][32][32][6];
+static unsigned long long exchanged[2][32][32];
+static unsigned words[2][32][32][6];
 static unsigned exchanges[1024];
 
 static void yield() {
@@ -90,18 +92,13 @@ static void block(unsigned threads) {
     }
 }
 
-template <class Kernel> static void launch(Kernel kernel, unsigned blocks, unsigned threads, float *memory, const int *orders) {
-    static Kernel run;
-    static float *numbers;
-    static const int *told;
-    run = kernel;
-    numbers = memory;
-    told = orders;
-    body = [] { run(numbers, told); };
-    gridDim = {blocks, 1, 1};
+// Runs a kernel, as a call of it, with so many blocks and threads.
+static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads) {
+    body = kernel;
+    gridDim = blocks;
     blockDim = {threads, 1, 1};
-    for (unsigned i = blocks; i-- > 0;) {
-        blockIdx = {i, 0, 0};
+    for (unsigned i = blocks.x * blocks.y * blocks.z; i-- > 0;) {
+        blockIdx = {i % blocks.x, i / blocks.x % blocks.y, i / blocks.x / blocks.y};
         block(threads);
     }
 }
@@ -109,30 +106,82 @@ template <class Kernel> static void launch(Kernel kernel, unsigned blocks, unsig
 
 static void __syncthreads() { host::wait(host::whole, host::running[32]); }
 
-static float __shfl_xor_sync(unsigned, float x, int lanes) {
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, turn = host::exchanges[threadIdx.x]++ % 2;
-    host::exchanged[turn][warp][lane] = x;
+// What every lane of a warp gives, for all of them.
+template <class T> static const unsigned long long *exchange(T x) {
+    const unsigned warp = threadIdx.x / 32, turn = host::exchanges[threadIdx.x]++ % 2;
+    unsigned long long *all = host::exchanged[turn][warp];
+    all[threadIdx.x % 32] = 0;
+    memcpy(&all[threadIdx.x % 32], &x, sizeof x);
     host::wait_for_warp();
-    return host::exchanged[turn][warp][lane ^ lanes];
+    return all;
 }
 
-static unsigned word(float a, float) {
+template <class T> static T __shfl_xor_sync(unsigned, T x, int lanes) {
+    memcpy(&x, &exchange(x)[threadIdx.x % 32 ^ lanes], sizeof x);
+    return x;
+}
+
+template <class T> static T __shfl_up_sync(unsigned, T x, unsigned lanes) {
+    const unsigned lane = threadIdx.x % 32;
+    memcpy(&x, &exchange(x)[lane < lanes ? lane : lane - lanes], sizeof x);
+    return x;
+}
+
+static unsigned __ballot_sync(unsigned, bool yes) {
+    const unsigned long long *all = exchange(yes);
+    unsigned votes = 0;
+    for (unsigned i = 0; i < 32; i++) votes |= (unsigned)all[i] << i;
+    return votes;
+}
+
+struct float2 {
+    float x, y;
+};
+struct uint4 {
+    unsigned x, y, z, w;
+};
+static float2 make_float2(float x, float y) { return {x, y}; }
+static uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+template <class T> static T __ldg(const T *from) { return *from; }
+static float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+static int __popc(unsigned x) { return __builtin_popcount(x); }
+static unsigned atomicAdd(unsigned *to, unsigned x) { return (*to += x) - x; }
+
+static unsigned __float_as_uint(float x) {
     unsigned bits;
-    memcpy(&bits, &a, sizeof bits);
+    memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
+static float __uint_as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+#if BF16
+static unsigned rounded(float x) {
+    const unsigned bits = __float_as_uint(x);
+    return x != x ? 0x7fc0u : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+static unsigned word(float a, float b) { return rounded(a) | rounded(b) << 16; }
+static float product_of(unsigned a, unsigned b) {
+    return __uint_as_float(a << 16) * __uint_as_float(b << 16) + __uint_as_float(a & ~0xffffu) * __uint_as_float(b & ~0xffffu);
+}
+#else
+static unsigned word(float a, float) { return __float_as_uint(a); }
+static float product_of(unsigned a, unsigned b) { return __uint_as_float(a) * __uint_as_float(b); }
+#endif
+
 static void mma(float *sum, const unsigned *a, unsigned b0, unsigned b1) {
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    float(*words)[6] = host::words[host::exchanges[threadIdx.x]++ % 2][warp];
+    unsigned(*words)[6] = host::words[host::exchanges[threadIdx.x]++ % 2][warp];
     memcpy(words[lane], a, 4 * sizeof *a);
-    memcpy(words[lane] + 4, &b0, sizeof b0);
-    memcpy(words[lane] + 5, &b1, sizeof b1);
+    words[lane][4] = b0;
+    words[lane][5] = b1;
     host::wait_for_warp();
     for (unsigned i = 0; i < 4; i++) {
         const unsigned row = i / 2, column = 2 * t + i % 2;
-        for (unsigned k = 0; k < 8; k++) {
-            sum[i] += words[4 * g + k % 4][row + k / 4 * 2] * words[4 * column + k % 4][4 + k / 4];
-        }
+        for (unsigned k = 0; k < 8; k++) sum[i] += product_of(words[4 * g + k % 4][row + k / 4 * 2], words[4 * column + k % 4][4 + k / 4]);
     }
 }

@@ -1,61 +1,12 @@
-//! What kernels of our own need of an NVIDIA GPU: a compiler, a stream, memory that both sides see.
+//! What kernels of our own need of an NVIDIA GPU, and of a CPU in tests.
 
-use cudarc::driver::{CudaContext, CudaModule, CudaStream, DriverError, LaunchConfig, PinnedHostSlice};
-use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use std::sync::Arc;
-use thiserror::Error;
+#[cfg(feature = "cuda")]
+mod gpu;
+#[cfg(test)]
+pub(crate) mod host;
 
-/// Why something does not run on this GPU.
-#[derive(Debug, Error)]
-pub(crate) enum CudaError {
-    #[error("CUDA: {0}")]
-    Driver(#[from] DriverError),
-    #[error("our kernels do not compile: {0}")]
-    Compile(String),
-}
+#[cfg(feature = "cuda")]
+pub(crate) use gpu::{CudaError, compile, grid, has_tensor_cores, pinned, pinned_mut, stream};
 
 /// The numbers of kernels, which come before them.
 pub(crate) const ARITHMETIC: &str = include_str!("arithmetic.cu");
-
-/// A stream on which everything of one user happens, in order.
-pub(crate) fn stream(context: &Arc<CudaContext>) -> Result<Arc<CudaStream>, CudaError> {
-    // SAFETY: buffers are used on the stream they were made on, and on no other.
-    unsafe { context.disable_event_tracking() };
-    Ok(context.new_stream()?)
-}
-
-/// Whether its tensor cores know TF32 and bfloat16: those of GPUs from Ampere on.
-pub(crate) fn has_tensor_cores(context: &Arc<CudaContext>) -> Result<bool, CudaError> {
-    Ok(context.compute_capability()?.0 >= 8)
-}
-
-/// Compiled for the GPU of this context: takes seconds.
-pub(crate) fn compile(context: &Arc<CudaContext>, source: String) -> Result<Arc<CudaModule>, CudaError> {
-    let (major, minor) = context.compute_capability()?;
-    let options = vec!["--std=c++17".into(), format!("--gpu-architecture=compute_{major}{minor}")];
-    let options = CompileOptions { options, ..Default::default() };
-    let ptx = compile_ptx_with_opts(source, options).map_err(|e| CudaError::Compile(e.to_string()))?;
-    Ok(context.load_module(ptx)?)
-}
-
-/// A grid of blocks with so many threads and bytes of shared memory.
-pub(crate) fn grid((x, y, z): (usize, usize, usize), threads: usize, shared: usize) -> LaunchConfig {
-    LaunchConfig {
-        grid_dim: (x as u32, y as u32, z as u32),
-        block_dim: (threads as u32, 1, 1),
-        shared_mem_bytes: shared as u32,
-    }
-}
-
-/// Numbers that the GPU copies from and to, once it has been waited for.
-pub(crate) fn host(pinned: &PinnedHostSlice<f32>) -> Result<&[f32], CudaError> {
-    // SAFETY: numbers that were allocated; whoever uses them has waited for the stream.
-    Ok(unsafe { std::slice::from_raw_parts(pinned.as_ptr()?, pinned.len()) })
-}
-
-/// The same, to be written.
-pub(crate) fn host_mut(pinned: &mut PinnedHostSlice<f32>) -> Result<&mut [f32], CudaError> {
-    let len = pinned.len();
-    // SAFETY: as above.
-    Ok(unsafe { std::slice::from_raw_parts_mut(pinned.as_mut_ptr()?, len) })
-}

@@ -3,7 +3,7 @@
 //! `cuda` has whole plans on a GPU. [`World`] does the same with plain tensors on any device, and is what these kernels are
 //! tested against. What has no packed form plans there on a CPU as well: dynamics with a memory.
 
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) mod cuda;
 mod head;
 mod layer;

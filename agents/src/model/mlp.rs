@@ -181,7 +181,7 @@ impl Mlp {
     }
 
     /// Weights and biases of a network with ELU; `None` of others.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn linears(&self) -> Option<Vec<(Tensor<2>, Tensor<1>)>> {
         self.norms.is_empty().then(|| self.layers.iter().map(weights).collect())
     }
@@ -261,7 +261,7 @@ impl Critic {
     }
 
     /// Its parameters; `None` if it is not TD-MPC's.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn parts(&self) -> Option<crate::inference::cuda::CriticParts> {
         let mut layers = vec![weights(&self.input)];
         layers.extend(self.tail.linears()?);

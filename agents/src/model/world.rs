@@ -6,10 +6,10 @@ use super::init::Init;
 use super::latent::Bound;
 use super::mlp::{Critic, Hidden, Last, Mlp};
 use super::policy::{self, Drawn};
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 use crate::config::Conditioning;
 use crate::config::{Continuation, ModelConfig, Precision, Recipe, StateDecoder};
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 use crate::inference::cuda::Parts;
 use crate::inference::{Head, Packed, Policy};
 use crate::ops::Activation;
@@ -195,7 +195,7 @@ impl World {
     }
 
     /// What plans on a GPU need, where gates see latents as `conditioning` says; `None` of networks without kernels.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<Parts> {
         let Actor::Deterministic = self.actor else { return None };
         let [first, second] = &self.critics[..] else { return None };

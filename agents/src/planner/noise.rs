@@ -88,7 +88,7 @@ impl Noise {
 
     /// All numbers as they were drawn on a CPU: samples and tails of all iterations, the policy's and those of its tails, Gumbel and
     /// exploration noise.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn numbers(&self) -> Vec<f32> {
         fn flat<const D: usize>(t: &Tensor<D>) -> Tensor<1> {
             t.clone().reshape([t.shape().num_elements()])

@@ -7,29 +7,52 @@
 
 mod layout;
 mod parts;
+#[cfg(feature = "cuda")]
 mod program;
+#[cfg(feature = "cuda")]
 mod session;
+mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use parts::{CriticParts, Gate, KoopmanParts, Linear, MotionParts, Parts};
 
-use crate::config::{NoiseSource, PlannerConfig, PlannerKind, Precision};
+use crate::config::{NoiseSource, PlannerConfig};
+#[cfg(feature = "cuda")]
+use crate::config::{PlannerKind, Precision};
+#[cfg(feature = "cuda")]
 use crate::cuda::CudaError;
 use crate::model::Returns;
 use crate::planner::{Budget, Mode, Noise};
 use crate::rng::{PolicyNoise, Stream};
-use layout::Layout;
-use program::Program;
-use session::Shape;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use layout::Sizes;
+use shape::Shape;
+#[cfg(feature = "cuda")]
+use {
+    layout::Layout,
+    program::Program,
+    std::sync::atomic::{AtomicU64, Ordering},
+    std::sync::{Arc, Mutex, PoisonError},
+};
+
+const KERNELS: &str = concat!(
+    include_str!("kernels/numbers.cu"),
+    include_str!("kernels/networks.cu"),
+    include_str!("kernels/pack.cu"),
+    include_str!("kernels/noise.cu"),
+    include_str!("kernels/plan.cu"),
+    include_str!("kernels/refit.cu"),
+);
 
 /// Threads of the block that selects elites.
 const REFIT_THREADS: usize = 1024;
 
 /// Most elites that are sorted in shared memory.
+#[cfg(feature = "cuda")]
 const MOST_ELITES: usize = 8192;
 
 /// Networks that can plan on a GPU.
+#[cfg(feature = "cuda")]
 pub(crate) struct Fused {
     layout: Layout,
     program: Arc<Mutex<Program>>,
@@ -37,6 +60,7 @@ pub(crate) struct Fused {
     owner: u64,
 }
 
+#[cfg(feature = "cuda")]
 impl std::fmt::Debug for Fused {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "networks {} on a GPU", self.owner)
@@ -71,11 +95,13 @@ pub(crate) struct Answer {
 }
 
 /// Whether such plans have kernels here.
+#[cfg(feature = "cuda")]
 pub(crate) fn plans(config: &PlannerConfig) -> bool {
     let refits = matches!(config.kind, PlannerKind::Mppi | PlannerKind::Mppi2 | PlannerKind::Cem);
     refits && config.prior_weight == 0.0 && config.num_elites <= MOST_ELITES
 }
 
+#[cfg(feature = "cuda")]
 impl Fused {
     /// Of some networks; `None` without kernels for them.
     ///
@@ -97,33 +123,50 @@ impl Fused {
     }
 
     fn answer(&self, question: Question) -> Result<Option<Vec<Answer>>, CudaError> {
-        let Question { planner, returns, horizon, min_std, mode, policy_noise, observations, warm, streams } =
-            question;
         let mut program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         program.load(self.owner, &self.layout)?;
-        let (budget, a) = (Budget::new(planner), program.sizes.action);
-        let std = match policy_noise {
-            PolicyNoise::Clipped { std } => std as f32,
-            PolicyNoise::Standard => 1.0,
-        };
-        let shape = Shape {
-            kind: planner.kind,
-            environments: streams.len(),
-            sampled: budget.sampled[0],
-            proposed: budget.proposed,
-            horizon,
-            elites: planner.num_elites,
-            iterations: planner.iterations,
-            depths: returns.depths(horizon),
-            explores: mode == Mode::Explore,
-            policy_std: (planner.noise != NoiseSource::Host).then(|| std.to_bits()),
-        };
+        let shape = question.shape();
         if shape.largest(program.sizes) > i32::MAX as usize {
             return Ok(None);
         }
-        let at = shape.inputs(program.sizes.observation, a);
         let mut session = program.take_session(shape.clone())?;
-        let input = session.input()?;
+        let decisions = session.run(&program, |input| question.fill(&shape, program.sizes, input))?;
+        let answers = read(&shape, program.sizes, decisions);
+        program.put_session(shape, session);
+        Ok(Some(answers))
+    }
+}
+
+impl Question<'_> {
+    fn policy_std(&self) -> f32 {
+        match self.policy_noise {
+            PolicyNoise::Clipped { std } => std as f32,
+            PolicyNoise::Standard => 1.0,
+        }
+    }
+
+    /// What makes it the same work as others.
+    fn shape(&self) -> Shape {
+        let (planner, budget) = (self.planner, Budget::new(self.planner));
+        Shape {
+            kind: planner.kind,
+            environments: self.streams.len(),
+            sampled: budget.sampled[0],
+            proposed: budget.proposed,
+            horizon: self.horizon,
+            elites: planner.num_elites,
+            iterations: planner.iterations,
+            depths: self.returns.depths(self.horizon),
+            explores: self.mode == Mode::Explore,
+            policy_std: (planner.noise != NoiseSource::Host).then(|| self.policy_std().to_bits()),
+        }
+    }
+
+    /// Writes a plan's input: its parts up to the noise, and the noise if it is drawn on the host.
+    fn fill(self, shape: &Shape, sizes: Sizes, input: &mut [f32]) {
+        let Self { planner, returns, horizon, min_std, mode, policy_noise, observations, warm, streams } =
+            self;
+        let at = shape.inputs(sizes.observation, sizes.action);
         let mut put = |at: usize, numbers: &[f32]| input[at..at + numbers.len()].copy_from_slice(numbers);
         put(at.observations, observations);
         put(at.warm, &warm);
@@ -138,23 +181,25 @@ impl Fused {
             }
         } else {
             let cpu = crate::device::cpu();
-            let noise = Noise::draw(planner, policy_noise, horizon, a, mode, streams, &cpu);
+            let noise = Noise::draw(planner, policy_noise, horizon, sizes.action, mode, streams, &cpu);
             put(at.noise, &noise.numbers());
         }
-        let answers = session.run(&program)?;
-        let answer = |numbers: &[f32]| {
-            let (action, rest) = numbers.split_at(a);
-            let (mean, rest) = rest.split_at(horizon * a);
-            Answer {
-                action: action.to_vec(),
-                mean: mean.to_vec(),
-                elite_score: rest[0],
-                policy_elites: rest[1],
-                bad_scores: rest[2],
-            }
-        };
-        let answers = answers.chunks_exact(shape.decision(a)).map(answer).collect();
-        program.put_session(shape, session);
-        Ok(Some(answers))
     }
+}
+
+/// The answers in decisions `[E, decision]`.
+fn read(shape: &Shape, sizes: Sizes, decisions: &[f32]) -> Vec<Answer> {
+    let a = sizes.action;
+    let answer = |numbers: &[f32]| {
+        let (action, rest) = numbers.split_at(a);
+        let (mean, rest) = rest.split_at(shape.horizon * a);
+        Answer {
+            action: action.to_vec(),
+            mean: mean.to_vec(),
+            elite_score: rest[0],
+            policy_elites: rest[1],
+            bad_scores: rest[2],
+        }
+    };
+    decisions.chunks_exact(shape.decision(a)).map(answer).collect()
 }

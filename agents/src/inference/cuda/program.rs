@@ -1,7 +1,9 @@
 //! The compiled kernels of some networks, their packed weights, and the buffers and graphs of plans.
 
+use super::KERNELS;
 use super::layout::{Layout, Sizes};
-use super::session::{Session, Shape};
+use super::session::Session;
+use super::shape::Shape;
 use crate::cuda::{self, ARITHMETIC, CudaError, grid};
 use cudarc::driver::sys::CUdevice_attribute::{
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
@@ -12,15 +14,6 @@ use cudarc::driver::{
 };
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-
-const KERNELS: &str = concat!(
-    include_str!("kernels/numbers.cu"),
-    include_str!("kernels/networks.cu"),
-    include_str!("kernels/pack.cu"),
-    include_str!("kernels/noise.cu"),
-    include_str!("kernels/plan.cu"),
-    include_str!("kernels/refit.cu"),
-);
 
 /// Buffers and graphs kept; a run needs one for every horizon and number of environments.
 const SESSIONS: usize = 16;

@@ -2,7 +2,7 @@
 
 use super::orders::{Kernel, Matrix, Program};
 use super::{KERNELS, Runner, header};
-use crate::cuda::{self, ARITHMETIC, CudaError, grid, host, host_mut};
+use crate::cuda::{self, ARITHMETIC, CudaError, grid, pinned, pinned_mut};
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
@@ -62,7 +62,7 @@ impl Runner for Gpu {
         let orders = stream.clone_htod(&program.orders)?;
         let (at, told) = (numbers.device_ptr(&stream).0, orders.device_ptr(&stream).0);
         // asking for these waits for the stream, which it may not while it captures
-        let (source, target) = (host_mut(&mut from)?, host_mut(&mut to)?);
+        let (source, target) = (pinned_mut(&mut from)?, pinned_mut(&mut to)?);
         stream.synchronize()?;
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
         let captured = (|| {
@@ -99,9 +99,9 @@ impl Runner for Gpu {
     }
 
     fn run(&mut self, fill: impl FnOnce(&mut [f32])) -> Result<Vec<f32>, CudaError> {
-        fill(host_mut(&mut self.input)?);
+        fill(pinned_mut(&mut self.input)?);
         self.graph.launch()?;
         self.stream.synchronize()?;
-        Ok(host(&self.output)?.to_vec())
+        Ok(pinned(&self.output)?.to_vec())
     }
 }

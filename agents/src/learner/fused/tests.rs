@@ -3,54 +3,33 @@
 use super::super::tests::{batches, learner};
 use super::*;
 use crate::config::tests::tiny;
+use crate::cuda::host::{function, on_host};
 use crate::learner::{Learner, LearnerState};
 use crate::rng::Stream;
 use orders::Kernel;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::fmt::Write;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::{Mutex, PoisonError};
-
-unsafe extern "C" {
-    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
-    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
-}
-
-const HOST: &str = include_str!("../../cuda/host.h");
-const ARITHMETIC: &str = include_str!("../../cuda/arithmetic.cu");
 
 /// Runs some blocks of the kernel of a number, on an array and orders.
 type Run = unsafe extern "C" fn(c_int, u32, u32, *mut f32, *const i32);
 
 /// The kernels, compiled for this processor, one user at a time.
 static KERNELS_HERE: LazyLock<Mutex<Run>> = LazyLock::new(|| {
-    let mut text = format!("{HOST}\n{}{ARITHMETIC}{KERNELS}\n", header());
+    let mut text = on_host(&header(), KERNELS);
     text += "extern \"C\" void run(int kernel, unsigned blocks, unsigned threads, float *memory, const int *orders) {\n";
     for (i, kernel) in Kernel::ALL.into_iter().enumerate() {
         let name = kernel.entry().0;
-        writeln!(text, "if (kernel == {i}) host::launch({name}, blocks, threads, memory, orders);").unwrap();
+        writeln!(
+            text,
+            "if (kernel == {i}) host::launch([=] {{ {name}(memory, orders); }}, {{blocks, 1, 1}}, threads);"
+        )
+        .unwrap();
     }
     text += "}\n";
-    let folder = std::env::temp_dir().join(format!("td-koopman-kernels-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = |name: &str| -> PathBuf { folder.join(name) };
-    std::fs::write(path("kernels.cpp"), text).unwrap();
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let flags = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-o"];
-    let status = Command::new(compiler).args(flags).args([path("kernels.so"), path("kernels.cpp")]).status();
-    assert!(status.expect("a C++ compiler, as the README asks for").success());
-    let library = CString::new(path("kernels.so").to_str().expect("UTF-8")).unwrap();
-    // SAFETY: our own library, whose one function has this type; it is never closed.
-    let run = unsafe {
-        let library = dlopen(library.as_ptr(), 2);
-        assert!(!library.is_null());
-        let run = dlsym(library, c"run".as_ptr());
-        assert!(!run.is_null());
-        std::mem::transmute::<*mut c_void, Run>(run)
-    };
-    std::fs::remove_dir_all(&folder).unwrap();
+    // SAFETY: the function above has this type.
+    let run = unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) };
     Mutex::new(run)
 });
 

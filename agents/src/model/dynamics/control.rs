@@ -3,7 +3,7 @@
 use super::eigenvalues::Complex;
 use crate::config::{ControlConfig, ControlForm, Precision};
 use crate::inference::Network;
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 use crate::inference::cuda::{Gate, Linear};
 use crate::model::init::{Init, orthogonal};
 use crate::model::mlp::Mlp;
@@ -76,7 +76,7 @@ impl Control {
     }
 
     /// Layers of f, and of the gate with what bounds it.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn linears(&self) -> Option<(Vec<Linear>, Option<Gate>)> {
         let gate = match &self.gate {
             Some(s) => Some((s.linears()?, self.bound())),

@@ -7,7 +7,7 @@ use super::control::Control;
 use super::eigenvalues::{Complex, Discrete, Eigenvalues};
 use super::remainder::Remainder;
 use crate::config::{Conditioning, ModelConfig, Precision};
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 use crate::inference::cuda::{KoopmanParts, MotionParts};
 use crate::inference::{KoopmanMotion, Layer, numbers};
 use crate::model::mlp::Mlp;
@@ -261,7 +261,7 @@ impl Koopman {
     }
 
     /// What plans on a GPU need; `None` with a remainder, or where all candidates share gates.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<MotionParts> {
         let shared = self.control.is_gated() && conditioning != Conditioning::Along;
         if shared || !self.remainder.is_nothing() {

@@ -61,7 +61,7 @@ impl MlpDynamics {
     }
 
     /// What plans on a GPU need; `None` of TD-MPC2's.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn parts(&self) -> Option<crate::inference::cuda::MotionParts> {
         let net = self.net.linears().filter(|_| self.bound == Bound::Free)?;
         Some(crate::inference::cuda::MotionParts::Mlp(net))

@@ -193,7 +193,7 @@ impl Dynamics {
     }
 
     /// What plans on a GPU need; `None` of dynamics without kernels.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn parts(&self, conditioning: Conditioning) -> Option<crate::inference::cuda::MotionParts> {
         match self {
             Self::Koopman(koopman) => koopman.parts(conditioning),

@@ -1,0 +1,43 @@
+//! Kernels on this machine's processor, for tests.
+
+use super::ARITHMETIC;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const HOST: &str = include_str!("host.h");
+
+unsafe extern "C" {
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+}
+
+/// Kernels behind their header as a C++ compiler takes them. Functions that call `host::launch` may follow.
+pub(crate) fn on_host(header: &str, kernels: &str) -> String {
+    let (macros, rest): (Vec<&str>, Vec<&str>) = header.lines().partition(|line| line.starts_with("#define"));
+    format!("{}\n{HOST}\n{}\n{ARITHMETIC}{kernels}\n", macros.join("\n"), rest.join("\n"))
+}
+
+/// A function of this text, compiled by the C++ compiler that the README asks for.
+pub(crate) fn function(text: &str, name: &CStr) -> *mut c_void {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let unique = format!("td-koopman-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(unique);
+    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    let [source, library] = ["kernels.cpp", "kernels.so"].map(|name| folder.join(name));
+    std::fs::write(&source, text).expect("room for temporary files");
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let flags = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-o"];
+    let status = Command::new(compiler).args(flags).args([&library, &source]).status();
+    assert!(status.expect("a C++ compiler").success(), "the kernels do not compile as C++");
+    let path = CString::new(library.to_str().expect("a path in UTF-8")).expect("a path without zeros");
+    // SAFETY: our own library, which does nothing when it is loaded and is never closed; 2 resolves all names now.
+    let found = unsafe {
+        let library = dlopen(path.as_ptr(), 2);
+        assert!(!library.is_null(), "the kernels' library cannot be loaded");
+        dlsym(library, name.as_ptr())
+    };
+    assert!(!found.is_null(), "there is no {name:?}");
+    std::fs::remove_dir_all(&folder).expect("our own folder");
+    found
+}

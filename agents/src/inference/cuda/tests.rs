@@ -1,0 +1,171 @@
+//! The kernels' own text on a CPU, against plans of packed networks with the same noise.
+
+use super::*;
+use crate::agent::{Agent, Schedule};
+use crate::config::{
+    AgentConfig, Conditioning, ControlForm, DynamicsKind, PlannerKind, Precision, tests::tiny,
+};
+use crate::cuda::host::{function, on_host};
+use crate::learner::{Parameter, write_parameters};
+use crate::model::World;
+use crate::planner::Plan;
+use layout::Layout;
+use shape::Bases;
+use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+
+const OBSERVATION: usize = 4;
+const ACTION: usize = 2;
+const ENVIRONMENTS: usize = 2;
+
+/// Runs blocks of a kernel by its place in [`NAMES`]; `pack` is the last.
+type Run = unsafe extern "C" fn(c_int, u32, u32, *const *const c_void, *const i32);
+
+const NAMES: [&str; 4] = ["propose", "imagine", "judge", "refit"];
+
+/// One function for all kernels.
+const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned threads, const void *const *p, const int *a) {
+    const Plan *plan = (const Plan *)p[0];
+    if (kernel == 0) host::launch([=] { propose(*plan); }, {blocks, 1, 1}, threads);
+    if (kernel == 1) host::launch([=] { imagine(*plan, a[0]); }, {blocks, 1, 1}, threads);
+    if (kernel == 2) host::launch([=] { judge(*plan, a[0], a[1]); }, {blocks, 1, 1}, threads);
+    if (kernel == 3) host::launch([=] { refit(*plan, a[0], a[1], a[2], a[3]); }, {blocks, 1, 1}, threads);
+    if (kernel == 4) host::launch([=] { pack((const Packing *)p[0], (const float *)p[1], (uint4 *)p[2]); }, {2, blocks, 1}, threads);
+}
+";
+
+/// A plan as a GPU makes it, with blocks of so many tiles.
+fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Question) -> Vec<Answer> {
+    let layout = Layout::new(parts, precision).expect("narrow networks");
+    let sizes = layout.sizes;
+    let header = format!("{}#define TILES {tiles}\n", layout.header);
+    let text = on_host(&header, KERNELS) + ENTRY;
+    // SAFETY: the function above has this type.
+    let run = unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) };
+    let call =
+        |kernel: usize, blocks: usize, threads: usize, pointers: &[*const c_void], arguments: &[i32]| {
+            // SAFETY: what the kernel declares, of the sizes that it goes over.
+            unsafe {
+                run(kernel as c_int, blocks as u32, threads as u32, pointers.as_ptr(), arguments.as_ptr())
+            }
+        };
+    let (raw, vectors) = layout.read();
+    let packings: Vec<i32> = layout.packings.iter().flat_map(|p| p.numbers()).collect();
+    let mut weights = vec![0u32; 4 * layout.packed_len];
+    let pointers = [packings.as_ptr().cast(), raw.as_ptr().cast(), weights.as_mut_ptr().cast_const().cast()];
+    call(NAMES.len(), layout.packings.len(), 64, &pointers, &[]);
+    let shape = question.shape();
+    assert!(shape.largest(sizes) < 1 << 16, "{shape:?}");
+    let mut input = vec![0f32; shape.inputs(sizes.observation, sizes.action).end];
+    question.fill(&shape, sizes, &mut input);
+    let mut work = vec![0u32; shape.work_len(sizes)];
+    let bases = Bases {
+        weights: weights.as_ptr() as u64,
+        vectors: vectors.as_ptr() as u64,
+        input: input.as_ptr() as u64,
+        work: work.as_mut_ptr() as u64,
+    };
+    let plan = shape.plan(sizes, bases);
+    for turn in shape.turns(sizes, |_| tiles) {
+        let kernel = NAMES.iter().position(|name| *name == turn.kernel).expect("a kernel of plans");
+        call(kernel, turn.blocks, turn.threads, &[(&raw const plan).cast()], &turn.arguments);
+    }
+    let from = ((shape.out(sizes, bases) - bases.work) / 4) as usize;
+    let decisions = work[from..from + ENVIRONMENTS * shape.decision(sizes.action)].iter();
+    read(&shape, sizes, &decisions.map(|bits| f32::from_bits(*bits)).collect::<Vec<_>>())
+}
+
+/// The decisions of both: (on the host's kernels, known).
+fn decide(config: &AgentConfig, precision: Precision, tiles: usize) -> Vec<(Answer, crate::agent::Decision)> {
+    let cpu = crate::device::cpu();
+    let mut agent = Agent::new(config, OBSERVATION, ACTION, &mut Stream::new(1, "init"), &cpu);
+    let (mut state, mut stream) = (agent.export(), Stream::new(2, "init"));
+    for p in state.parameters.values_mut().filter(|p| p.values.iter().all(|x| *x == 0.0)) {
+        p.values = stream.uniform(p.values.len(), -0.3, 0.3);
+    }
+    agent.import(&state).expect("it is its own state");
+    let strip = |(name, p): (&String, &Parameter)| Some((name.strip_prefix("world.")?.to_owned(), p.clone()));
+    let world: BTreeMap<String, Parameter> = state.parameters.iter().filter_map(strip).collect();
+    let networks = World::new(&config.model, OBSERVATION, ACTION, &mut Stream::new(1, "init"), &cpu);
+    let networks = write_parameters(networks, &world).expect("the same networks");
+    let parts = networks.parts(Conditioning::Along).expect("networks of TD-MPC");
+
+    let (horizon, min_std) = (3, 0.1);
+    let observations = Stream::new(5, "data").normal(ENVIRONMENTS * OBSERVATION);
+    let plans = [Plan::cold(), Plan::new(vec![0.1; horizon * ACTION])];
+    let streams = || -> Vec<Stream> { (0..ENVIRONMENTS as u64).map(|i| Stream::new(i, "noise")).collect() };
+    let known =
+        agent.act(&observations, &plans, Schedule { horizon, min_std }, Mode::Explore, &mut streams());
+    let returns = Returns::lambda(config.learner.discount, config.planner.depth_lambda);
+    let question = Question {
+        planner: &config.planner,
+        returns: &returns,
+        horizon,
+        min_std,
+        mode: Mode::Explore,
+        policy_noise: config.policy_noise(),
+        observations: &observations,
+        warm: plans.iter().flat_map(|plan| plan.shifted(horizon, ACTION)).collect(),
+        streams: &mut streams(),
+    };
+    plan_on_host(&parts, precision, tiles, question).into_iter().zip(known).collect()
+}
+
+fn config(dynamics: DynamicsKind) -> AgentConfig {
+    let mut config = tiny(dynamics);
+    config.planner.noise = NoiseSource::Host;
+    (config.planner.num_samples, config.planner.num_elites, config.planner.iterations) = (40, 7, 2);
+    config.planner.policy_fraction = 0.1;
+    config
+}
+
+fn agree(name: &str, config: &AgentConfig, tiles: usize) {
+    for (found, known) in decide(config, Precision::F32, tiles) {
+        assert_eq!((found.bad_scores, known.bad_scores), (0.0, 0));
+        let numbers = |action: &[f32], mean: &[f32], rest: [f32; 2]| [action, mean, &rest].concat();
+        let mean = known.plan.shifted(3, ACTION);
+        // a plan is stored before it is shifted by a decision: its later steps come first
+        let known = numbers(&known.action, &mean[..2 * ACTION], [known.elite_score, known.policy_elites]);
+        let found = numbers(&found.action, &found.mean[ACTION..], [found.elite_score, found.policy_elites]);
+        for (x, y) in found.iter().zip(&known) {
+            assert!((x - y).abs() < 1e-4 * y.abs().max(1.0), "{name}: {found:?} instead of {known:?}");
+        }
+    }
+}
+
+#[test]
+fn plans_of_koopman_dynamics_are_those_of_packed_networks() {
+    agree("gated", &config(DynamicsKind::Koopman), 1);
+    let mut held = config(DynamicsKind::Koopman);
+    (held.model.koopman.control.form, held.model.koopman.control.recondition_every) =
+        (ControlForm::Bilinear, 2);
+    held.planner.depth_lambda = 0.6;
+    agree("bilinear and held, values at all depths", &held, 2);
+    let mut additive = config(DynamicsKind::Koopman);
+    additive.model.koopman.control.form = ControlForm::Additive;
+    additive.planner.kind = PlannerKind::Cem;
+    agree("additive, cem", &additive, 2);
+}
+
+#[test]
+fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
+    let mut config = config(DynamicsKind::Mlp);
+    (config.model.latent_dim, config.model.hidden_dim) = (15, 40);
+    config.planner.kind = PlannerKind::Mppi2;
+    agree("mlp, mppi2", &config, 1);
+}
+
+/// Eight bits of every factor: scores are near, sequences that are nearly as good may take each other's places.
+#[test]
+fn plans_in_bfloat16_have_nearly_the_scores_of_others() {
+    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        for (found, known) in decide(&config(dynamics), Precision::Bf16, 1) {
+            assert!(
+                (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(0.2),
+                "{dynamics:?}: {} instead of {}",
+                found.elite_score,
+                known.elite_score
+            );
+        }
+    }
+}
