@@ -18,31 +18,39 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
             for (int n = 0; n < NT; n++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) sum[m][n][i] = 0.0f;
+        // a warp with one tile waits for the cache and for nothing else: it has four loads on their way
+        constexpr int AHEAD = NT == 1 ? 4 : 1;
         const uint4 *w[NT];
-        uint4 next[NT];
+        uint4 next[AHEAD][NT];
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             const int tile = first + n < l.tiles ? first + n : l.tiles - 1;
             w[n] = weights + l.weight + tile * l.pairs * 32 + lane;
-            next[n] = __ldg(w[n]);
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++) next[i][n] = __ldg(w[n] + (i < l.pairs ? i : 0) * 32);
         }
         const u32 *row = x + g * stride + t;
 #pragma unroll 1
-        for (int p = 0; p < l.pairs; p++) {
-            uint4 b[NT];
+        for (int from = 0; from < l.pairs; from += AHEAD) {
 #pragma unroll
-            for (int n = 0; n < NT; n++) {
-                b[n] = next[n];
-                if (p + 1 < l.pairs) next[n] = __ldg(w[n] + (p + 1) * 32);
-            }
+            for (int i = 0; i < AHEAD; i++) {
+                const int p = from + i;
+                if (p >= l.pairs) break;
+                uint4 b[NT];
 #pragma unroll
-            for (int half = 0; half < 2; half++) {
+                for (int n = 0; n < NT; n++) {
+                    b[n] = next[i][n];
+                    if (p + AHEAD < l.pairs) next[i][n] = __ldg(w[n] + (p + AHEAD) * 32);
+                }
 #pragma unroll
-                for (int m = 0; m < MT; m++) {
-                    const u32 *at = row + 16 * m * stride + 16 * p + 8 * half;
-                    const u32 a[4] = {at[0], at[8 * stride], at[4], at[8 * stride + 4]};
+                for (int half = 0; half < 2; half++) {
 #pragma unroll
-                    for (int n = 0; n < NT; n++) mma(sum[m][n], a, half ? b[n].z : b[n].x, half ? b[n].w : b[n].y);
+                    for (int m = 0; m < MT; m++) {
+                        const u32 *at = row + 16 * m * stride + 16 * p + 8 * half;
+                        const u32 a[4] = {at[0], at[8 * stride], at[4], at[8 * stride + 4]};
+#pragma unroll
+                        for (int n = 0; n < NT; n++) mma(sum[m][n], a, half ? b[n].z : b[n].x, half ? b[n].w : b[n].y);
+                    }
                 }
             }
         }
