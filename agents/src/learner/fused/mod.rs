@@ -1,7 +1,7 @@
 //! Updates of TD-MPC on an NVIDIA GPU: one graph of our own kernels, with the gradients written out.
 //!
 //! Burn's tensors need about a thousand kernels for an update, each waited for longer than it works. Here an update is a
-//! [program](orders::Program): some sixty launches over one array that holds parameters, slow copies, moments, activations and
+//! [program](orders::Program): some eighty launches over one array that holds parameters, slow copies, moments, activations and
 //! gradients. The batch goes up in one copy, losses and priorities come back in one. What has no kernels here (see
 //! [`has_kernels`]) learns with plain tensors, against which these are tested: the kernels' own text, on a CPU.
 
