@@ -7,8 +7,14 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
-const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
+/// Decay of the first and the second moment.
+pub(super) const BETAS: [f64; 2] = [0.9, 0.999];
+
+/// What moments after so many steps are divided by: 1 − β^t.
+pub(super) fn corrections(steps: u64) -> [f32; 2] {
+    let t = steps.min(i32::MAX as u64) as i32;
+    BETAS.map(|beta| (1.0 - beta.powi(t)) as f32)
+}
 
 /// Adam over the parameters of one module.
 #[derive(Clone, Debug)]
@@ -51,14 +57,15 @@ impl Adam {
         let norm = global_norm(&module, &gradients);
         let scale = norm.clone().recip().mul_scalar(self.max_norm).clamp_max(1.0);
         self.steps += 1;
-        let t = self.steps.min(i32::MAX as u64) as i32;
+        let [beta1, beta2] = BETAS.map(|beta| beta as f32);
+        let [correction1, correction2] = corrections(self.steps);
         let step = AdamStep {
             learning_rate: self.learning_rate as f32,
-            beta1: BETA1 as f32,
-            beta2: BETA2 as f32,
+            beta1,
+            beta2,
             epsilon: self.epsilon as f32,
-            correction1: (1.0 - BETA1.powi(t)) as f32,
-            correction2: (1.0 - BETA2.powi(t)) as f32,
+            correction1,
+            correction2,
         };
         let mut mapper = Stepper { adam: self, gradients: &mut gradients, scale, step, path: Vec::new() };
         (module.map(&mut mapper), norm)

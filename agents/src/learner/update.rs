@@ -43,6 +43,20 @@ impl Losses {
     /// Names of the loss terms (not of the gradient norm), in the order of [`Losses::terms`].
     pub const TERMS: [&'static str; 5] = ["total", "consistency", "reward", "value", "policy"];
 
+    /// From numbers in the order of the fields.
+    pub(super) fn read(numbers: &[f32]) -> Self {
+        let s = |i: usize| f64::from(numbers[i]);
+        Self {
+            total: s(0),
+            consistency: s(1),
+            reward: s(2),
+            value: s(3),
+            policy: s(4),
+            gradient_norm: s(5),
+            continuation: s(6),
+        }
+    }
+
     /// The loss terms in the order of [`Losses::TERMS`].
     pub fn terms(&self) -> [f64; 5] {
         [self.total, self.consistency, self.reward, self.value, self.policy]
@@ -307,15 +321,6 @@ fn read_back(
     else {
         unreachable!("three tensors were registered")
     };
-    let s = |i: usize| scalars[i] as f64;
-    let losses = Losses {
-        total: s(0),
-        consistency: s(1),
-        reward: s(2),
-        value: s(3),
-        policy: s(4),
-        gradient_norm: s(5),
-        continuation: s(6),
-    };
+    let losses = Losses::read(&scalars);
     (Update { priorities, losses }, foresight)
 }

@@ -13,6 +13,7 @@ mod orders;
 mod places;
 mod update;
 
+use super::adam::corrections;
 use super::{LearnerState, Losses, Parameter, Update};
 use crate::config::{
     AgentConfig, Conditioning, Consistency, Continuation, ControlForm, DynamicsKind, EigenvalueForm,
@@ -219,26 +220,15 @@ impl<R: Runner> Fused<R> {
 
     fn try_update(&mut self, batch: &Batch, noise: [&[f32]; 2], rate: f64) -> Result<Outcome, R::Error> {
         self.steps = self.steps.map(|steps| steps + 1);
-        let corrections = self.steps.map(|steps| {
-            let t = steps.min(i32::MAX as u64) as i32;
-            update::BETAS.map(|beta| (1.0 - beta.powi(t)) as f32)
-        });
+        let corrections = self.steps.map(corrections);
         let value_range = self.config.value_range(batch.reward_range);
         let settings = Settings { corrections, value_range, rate: rate as f32 };
         let input = &self.update.input;
         let output = self.runner.run(|to| input.write(&settings, batch, noise, to))?;
         let (priorities, rest) = output.split_at(batch.size);
         let (scalars, foresight) = rest.split_at(6);
-        let s = |i: usize| f64::from(scalars[i]);
-        let losses = Losses {
-            total: s(0),
-            consistency: s(1),
-            reward: s(2),
-            value: s(3),
-            policy: s(4),
-            gradient_norm: s(5),
-            continuation: 0.0,
-        };
+        // terminations are not predicted
+        let losses = Losses::read(&[scalars, &[0.0]].concat());
         let update = Update { priorities: priorities.to_vec(), losses };
         Ok(Outcome { update, foresight: foresight.to_vec() })
     }

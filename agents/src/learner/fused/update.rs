@@ -1,5 +1,6 @@
 //! An update of TD-MPC as a program: what `update_v1.rs` says, with its gradients written out.
 
+use super::super::adam::BETAS;
 use super::super::losses::SEQUENCE_LOSS_CAP;
 use super::dynamics::{Motion, Sequences};
 use super::orders::{After, Cell, Kernel, Matrix, Program, bits, ints};
@@ -9,8 +10,6 @@ use crate::replay::Batch;
 
 /// Blocks that add up squares of gradients.
 const SQUARES: usize = 128;
-/// What Adam forgets, see `adam.rs`.
-pub(super) const BETAS: [f64; 2] = [0.9, 0.999];
 
 /// Sizes of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
