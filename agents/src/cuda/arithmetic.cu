@@ -34,6 +34,20 @@ __device__ inline void mma(float *sum, const u32 *a, u32 b0, u32 b1) {
                  : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+// The first `count` of W numbers go to shared memory, behind them zeros, while the thread goes on; both ends are aligned to W.
+template <int W> __device__ inline void copy_async(u32 *to, const float *from, int count) {
+    const u32 at = (u32)__cvta_generic_to_shared(to), bytes = 4 * count;
+    if (W == 4) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+    if (W == 2) asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+    if (W == 1) asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+}
+
+// Copies since the last call become a group.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for all but the last COUNT groups of this thread.
+template <int COUNT> __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(COUNT) : "memory"); }
 #endif
 
 __device__ inline float elu(float x) { return x > 0.0f ? x : __expf(x) - 1.0f; }

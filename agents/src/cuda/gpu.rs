@@ -29,7 +29,9 @@ pub(crate) fn has_tensor_cores(context: &Arc<CudaContext>) -> Result<bool, CudaE
 /// Compiled for the GPU of this context: takes seconds.
 pub(crate) fn compile(context: &Arc<CudaContext>, source: String) -> Result<Arc<CudaModule>, CudaError> {
     let (major, minor) = context.compute_capability()?;
-    let options = vec!["--std=c++17".into(), format!("--gpu-architecture=compute_{major}{minor}")];
+    let architecture = format!("--gpu-architecture=compute_{major}{minor}");
+    // what is rounded where does not depend on what else a kernel does
+    let options = vec!["--std=c++17".into(), "--fmad=false".into(), architecture];
     let options = CompileOptions { options, ..Default::default() };
     let ptx = compile_ptx_with_opts(source, options).map_err(|e| CudaError::Compile(e.to_string()))?;
     Ok(context.load_module(ptx)?)

@@ -3,17 +3,22 @@
 // found out. Tensor cores multiply what they are given: unrounded numbers with TF32.
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <ucontext.h>
 #include <vector>
 
 #define HOST
 #define __device__
+// shared memory is a static variable, and those of inline functions are one in all libraries of a process
+#define inline static
 #define __host__
 #define __global__
 #define __launch_bounds__(...)
 #define __shared__ static
+#define __align__(bytes) alignas(bytes)
 #define __expf expf
 
 struct Dim3 {
@@ -36,6 +41,13 @@ static std::function<void()> body;
 static unsigned long long exchanged[2][32][32];
 static unsigned words[2][32][32][6];
 static unsigned exchanges[1024];
+struct Copy {
+    unsigned *to;
+    const float *from;
+    unsigned count, width;
+};
+// By thread: groups of copies that it has not waited for, and copies that are in none. They happen as late as they may.
+static std::deque<std::vector<Copy>> copies[1024];
 
 static void yield() {
     const unsigned self = threadIdx.x;
@@ -76,6 +88,7 @@ static void block(unsigned threads) {
     running[32] = threads;
     for (unsigned i = 0; i < 32; i++) running[i] = threads > 32 * i ? (threads - 32 * i < 32 ? threads - 32 * i : 32) : 0;
     for (unsigned i = 0; i < threads; i++) {
+        copies[i].assign(1, {});
         stacks[i].resize(1 << 15);
         getcontext(&fibers[i]);
         fibers[i].uc_stack.ss_sp = stacks[i].data();
@@ -105,6 +118,23 @@ static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads) 
 } // namespace host
 
 static void __syncthreads() { host::wait(host::whole, host::running[32]); }
+
+template <unsigned W> static void copy_async(unsigned *to, const float *from, unsigned count) {
+    if (((size_t)to | (size_t)from) % (4 * W) != 0 || count > W) abort();
+    host::copies[threadIdx.x].back().push_back({to, from, count, W});
+}
+
+static void commit_copies() { host::copies[threadIdx.x].push_back({}); }
+
+template <unsigned COUNT> static void wait_for_copies() {
+    auto &groups = host::copies[threadIdx.x];
+    for (; groups.size() > COUNT + 1; groups.pop_front()) {
+        for (const host::Copy &copy : groups.front()) {
+            memset(copy.to, 0, copy.width * sizeof *copy.to);
+            memcpy(copy.to, copy.from, copy.count * sizeof *copy.to);
+        }
+    }
+}
 
 // What every lane of a warp gives, for all of them.
 template <class T> static const unsigned long long *exchange(T x) {

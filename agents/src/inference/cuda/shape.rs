@@ -180,7 +180,7 @@ impl Shape {
             room(e * c * h * a),
             room(e * c * h * sizes.latent_words()),
             room(e * c * h),
-            room(e * c * h),
+            room(2 * e * c * h),
             room(e * c),
             room(e * c),
             room(e * self.elites),
@@ -238,8 +238,8 @@ impl Shape {
         }
     }
 
-    /// The kernels behind the noise, with `tiles(rows)` tiles a block.
-    pub fn turns(&self, sizes: Sizes, tiles: impl Fn(usize) -> usize) -> Vec<Turn> {
+    /// The kernels behind the noise, with `tiles(rows)` tiles a block, on a device that runs `at_once` blocks.
+    pub fn turns(&self, sizes: Sizes, tiles: impl Fn(usize) -> usize, at_once: usize) -> Vec<Turn> {
         let (e, threads) = (self.environments, 32 * sizes.warps);
         let turn = |kernel, tiles: usize, blocks, arguments| {
             let shared = sizes.shared_bytes(tiles);
@@ -255,7 +255,11 @@ impl Shape {
             let judged = [self.horizon, self.depths].map(|n| rows * n);
             let of_judged = tiles(judged[0] + judged[1]);
             let [rewards, values] = judged.map(|rows| rows.div_ceil(16 * of_judged));
-            turns.push(turn("judge", of_judged, rewards + values, vec![iteration, rewards as i32]));
+            // asked apart, critics ask the policy twice: that is worth it where there is nothing else to do
+            let apart = rewards + 2 * values <= at_once;
+            let values = if apart { 2 * values } else { values };
+            let arguments = vec![iteration, values as i32, i32::from(apart)];
+            turns.push(turn("judge", of_judged, values + rewards, arguments));
             let (last, explores) = (i32::from(i + 1 == self.iterations), i32::from(self.explores));
             turns.push(Turn {
                 kernel: "refit",

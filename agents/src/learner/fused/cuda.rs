@@ -4,6 +4,7 @@ use super::orders::{Kernel, Matrix, Program};
 use super::{KERNELS, Runner, header};
 use crate::cuda::{self, ARITHMETIC, CudaError, grid, pinned, pinned_mut};
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
+use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED_BYTES;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
     CudaContext, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, PinnedHostSlice, PushKernelArg,
@@ -53,8 +54,12 @@ impl Runner for Gpu {
         let context = CudaContext::new(device)?;
         let stream = cuda::stream(&context)?;
         let module = module(device, &context)?;
-        let functions = Kernel::ALL.map(|kernel| module.load_function(kernel.entry().0));
-        let functions = functions.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let function = |kernel: Kernel| {
+            let function = module.load_function(kernel.entry().0)?;
+            function.set_attribute(SHARED_BYTES, kernel.shared() as i32)?;
+            Ok::<_, CudaError>(function)
+        };
+        let functions = Kernel::ALL.into_iter().map(function).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: written before they are read.
         let (mut from, mut to) =
             unsafe { (context.alloc_pinned::<f32>(input)?, context.alloc_pinned::<f32>(output.numbers())?) };
@@ -70,7 +75,8 @@ impl Runner for Gpu {
             unsafe { memcpy_htod_async(at, &*source, stream.cu_stream())? };
             for launch in &program.launches {
                 let told = told + 4 * launch.orders as u64;
-                let config = grid((launch.blocks as usize, 1, 1), launch.kernel.entry().1 as usize, 0);
+                let threads = launch.kernel.entry().1 as usize;
+                let config = grid((launch.blocks as usize, 1, 1), threads, launch.kernel.shared());
                 let mut call = stream.launch_builder(&functions[launch.kernel as usize]);
                 call.arg(&at).arg(&told);
                 // SAFETY: the two pointers that all kernels take; orders stay inside the array.

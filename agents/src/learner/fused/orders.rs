@@ -43,7 +43,7 @@ impl Kernel {
     /// Its name, and the threads of its blocks.
     pub fn entry(self) -> (&'static str, u32) {
         match self {
-            Self::Products => ("products", 128),
+            Self::Products => ("products", 256),
             Self::NormTanh => ("norm_tanh", 128),
             Self::NormTanhBack => ("norm_tanh_back", 128),
             Self::ColumnSums => ("column_sums", 1024),
@@ -58,6 +58,13 @@ impl Kernel {
             Self::Follow => ("follow", 256),
             Self::Summary => ("summary", 1024),
         }
+    }
+
+    /// Bytes of shared memory that it is given, beside what it declares itself.
+    #[cfg(feature = "cuda")]
+    pub fn shared(self) -> usize {
+        // four stages of two tiles: STAGES and TILE_WORDS in `kernels/products.cu`
+        if self == Self::Products { 4 * 2 * 4 * (TILE * 36) } else { 0 }
     }
 }
 
@@ -139,6 +146,9 @@ pub(super) struct Product {
     pub bias: Option<usize>,
     pub after: After,
 }
+
+/// Products read four numbers at a time where their factors' rows begin at a multiple of four.
+pub(super) const ALIGNED: usize = 4;
 
 /// Side of the square of a result that a block computes.
 const TILE: usize = 64;
@@ -250,11 +260,20 @@ pub(super) fn bits(x: f64) -> i32 {
 }
 
 impl Program {
-    /// Room for a matrix.
+    /// Room for a matrix, one row behind the other.
     pub fn room(&mut self, rows: usize, columns: usize) -> Matrix {
+        self.room_of(rows, columns, columns)
+    }
+
+    /// Room for a matrix whose rows begin where products like them to.
+    pub fn aligned_room(&mut self, rows: usize, columns: usize) -> Matrix {
+        self.room_of(rows, columns, columns.next_multiple_of(ALIGNED))
+    }
+
+    fn room_of(&mut self, rows: usize, columns: usize, stride: usize) -> Matrix {
         let at = self.numbers;
-        self.numbers += rows * columns;
-        Matrix { at, rows, columns, stride: columns }
+        self.numbers += (rows * stride).next_multiple_of(ALIGNED);
+        Matrix { at, rows, columns, stride }
     }
 
     /// An order to the kernel of the next launch.

@@ -1,6 +1,6 @@
 //! Where parameters lie.
 
-use super::orders::Matrix;
+use super::orders::{ALIGNED, Matrix};
 use crate::learner::Parameter;
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(super) struct Critic {
 pub(super) struct Places {
     /// By path: where each lies, and its shape.
     of: BTreeMap<String, (usize, Vec<usize>)>,
-    /// How many numbers belong to the encoder, the rest of the model, the policy, and to nothing that learns.
+    /// How many numbers belong to the encoder, the rest of the model, the policy, and to nothing that learns, with gaps.
     pub counts: [usize; 4],
 }
 
@@ -44,12 +44,13 @@ impl Places {
             let layer = name.strip_suffix("bias").or(name.strip_suffix("weight")).unwrap_or(name);
             (group(name), layer, name.ends_with("bias"))
         });
-        let (mut of, mut at, mut counts) = (BTreeMap::new(), 0, [0; 4]);
+        let (mut of, mut end, mut counts) = (BTreeMap::new(), 0usize, [0; 4]);
         for name in names {
             let parameter = &parameters[name];
+            let at = if name.ends_with("bias") { end } else { end.next_multiple_of(ALIGNED) };
             of.insert(name.clone(), (at, parameter.shape.clone()));
-            at += parameter.values.len();
-            counts[group(name)] += parameter.values.len();
+            counts[group(name)] += at + parameter.values.len() - end;
+            end = at + parameter.values.len();
         }
         Self { of, counts }
     }

@@ -158,9 +158,9 @@ impl Building<'_> {
         let Sizes { batch, horizon, action, latent, .. } = self.sizes;
         let (rows, input, shift) = (batch * horizon, &self.input, self.shift);
         let all = rows + batch;
-        let za = p.room(all, latent + action);
+        let za = p.aligned_room(all, latent + action);
         let z = za.columns(0, latent);
-        let next = p.room(rows, latent + action);
+        let next = p.aligned_room(rows, latent + action);
         let targets = p.room(rows, latent);
 
         // what there is to predict
@@ -276,7 +276,7 @@ impl Building<'_> {
 
         let count = self.places.count();
         let order = ints([self.slow, self.online, count, input.settings.at + 6]);
-        p.order(Kernel::Follow, count.div_ceil(256), order);
+        p.order(Kernel::Follow, count.div_ceil(1024), order);
         p.launch();
         let mut order = ints([losses.at, input.importance.at, of_policy_loss.at, all, self.output + batch]);
         order.extend(ints([
@@ -293,7 +293,7 @@ impl Building<'_> {
         Some(())
     }
 
-    /// Losses of all sequences: priorities, consistency, reward and value, `[4, B]`, of which the first are output.
+    /// Losses of all sequences: consistency, reward and value, `[3, B]`. Priorities are output.
     fn sequences(
         &self,
         p: &mut Program,
@@ -305,16 +305,21 @@ impl Building<'_> {
     ) -> Matrix {
         let Sizes { batch, horizon, latent, .. } = self.sizes;
         let (input, c) = (&self.input, self.config);
-        let losses = p.room(4, batch);
+        let losses = p.room(3, batch);
         let mut order = ints([z.at, z.stride, targets.at, d.at, predicted.at, input.rewards.at, d_reward.at]);
         order.extend(ints(critics.map(|m| m.at)));
-        order.extend(ints([input.mask.at, input.importance.at, losses.at, batch, horizon, latent]));
+        order.extend(ints([
+            input.mask.at,
+            input.importance.at,
+            self.output,
+            losses.at,
+            batch,
+            horizon,
+            latent,
+        ]));
         let cap = f64::from(SEQUENCE_LOSS_CAP);
         order.extend([c.consistency_coef, c.reward_coef, c.value_coef, c.rho, cap].map(bits));
         p.order(Kernel::Sequences, batch.div_ceil(4), order);
-        p.launch();
-        let priorities = Matrix { at: self.output, rows: 1, columns: batch, stride: batch };
-        p.cells(priorities, Cell::Copy(losses.rows(0, 1)));
         p.launch();
         losses
     }
@@ -339,7 +344,7 @@ impl Building<'_> {
             let mut order = ints([x, x + self.shift, first, second, count, squares, SQUARES, norm]);
             order.extend(ints([self.input.settings.at + settings]));
             order.extend([rate, epsilon, self.config.max_gradient_norm, BETAS[0], BETAS[1]].map(bits));
-            p.order(Kernel::Adam, count.div_ceil(256), order);
+            p.order(Kernel::Adam, count.div_ceil(1024), order);
         }
         p.launch();
     }

@@ -18,8 +18,8 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
             for (int n = 0; n < NT; n++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) sum[m][n][i] = 0.0f;
-        // a warp with one tile waits for the cache and for nothing else: it has four loads on their way
-        constexpr int AHEAD = NT == 1 ? 4 : 1;
+        // a block waits for the cache and for little else: its warps have as many loads on their way as there are registers
+        constexpr int AHEAD = NT == 1 ? 4 : MT <= 2 ? 2 : 1;
         const uint4 *w[NT];
         uint4 next[AHEAD][NT];
 #pragma unroll

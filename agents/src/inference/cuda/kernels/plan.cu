@@ -20,7 +20,7 @@ struct Plan {
     float *actions;            // [E, C, H, A]
     u32 *latents;              // [E, C, H, Z_WORDS] of z_1 … z_H
     float *rewards;            // [E, C, H]
-    float *values;             // [E, C, H]
+    float *values;             // [2, E, C, H], of both critics
     float *scores;             // [E, C]
     u32 *ranks;                // [E, C]
     float *weightings;         // [E, K]
@@ -112,13 +112,14 @@ template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration
     }
 }
 
-// Rewards of all steps, and values where they count: blocks of rewards, then blocks of values.
-template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, int reward_blocks, u32 *memory) {
+// Values where they count, and rewards of all steps: blocks of values, which take longer, then blocks of rewards. With `apart` a block
+// asks one critic, and there are as many for the other.
+template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, int value_blocks, bool apart, u32 *memory) {
     Block<MT> b(memory, p.weights, p.vectors);
     const Rows rows(p, iteration);
-    const int candidates = p.N + p.P;
-    const bool valued = blockIdx.x >= reward_blocks;
-    const int per = valued ? p.depths : p.H, first = (valued ? blockIdx.x - reward_blocks : blockIdx.x) * Block<MT>::ROWS;
+    const int candidates = p.N + p.P, groups = apart ? value_blocks / 2 : value_blocks;
+    const bool valued = (int)blockIdx.x < value_blocks;
+    const int per = valued ? p.depths : p.H, first = (valued ? blockIdx.x % groups : blockIdx.x - value_blocks) * Block<MT>::ROWS;
     const int total = rows.count * per;
     // candidate and step of row r; the step of a value is that before its latent
     auto candidate = [&](int r) { const int q = (first + r) / per; return q / rows.each * candidates + q % rows.each; };
@@ -155,16 +156,12 @@ template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, 
             return n < p.N ? tails[(e * p.N + n) * A + i] : p.policy_tails[(e * p.P + n - p.N) * A + i];
         },
         [&](int r, int i, float a) { b.act(r, i, a); });
-    // the smaller one; once in the code, so that it compiles in half the time
-    float *smaller = (float *)b.hidden[1]; // critics need one buffer
+    // once in the code, so that it compiles in half the time
+    const int from = apart ? blockIdx.x / groups : 0, to = apart ? from + 1 : 2;
 #pragma unroll 1
-    for (int i = 0; i < 2; i++)
+    for (int i = from; i < to; i++)
         b.critic(CRITICS[i], [&](int r, float q) {
-            // in this order a NaN of either stays
-            const float other = i == 0 ? INFINITY : smaller[r];
-            const float value = q < other || q != q ? q : other;
-            smaller[r] = value;
-            if (i == 1 && first + r < total) p.values[(size_t)candidate(r) * p.H + depth(r)] = value;
+            if (first + r < total) p.values[((size_t)(i * p.E * candidates) + candidate(r)) * p.H + depth(r)] = q;
         });
 }
 
@@ -180,6 +177,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) imagine(Plan p, int iterat
     imagine_of<TILES>(p, iteration, (u32 *)shared_memory);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) judge(Plan p, int iteration, int reward_blocks) {
-    judge_of<TILES>(p, iteration, reward_blocks, (u32 *)shared_memory);
+extern "C" __global__ void __launch_bounds__(THREADS) judge(Plan p, int iteration, int value_blocks, int apart) {
+    judge_of<TILES>(p, iteration, value_blocks, apart, (u32 *)shared_memory);
 }

@@ -36,7 +36,10 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
         float score = 0.0f;
         for (int k = 0; k < p.H; k++) {
             score += p.of_rewards[k] * p.rewards[at + k];
-            if (k >= p.H - p.depths) score += p.of_values[k] * p.values[at + k];
+            if (k < p.H - p.depths) continue;
+            const float q1 = p.values[at + k], q2 = p.values[(size_t)p.E * candidates * p.H + at + k];
+            // the smaller one; in this order a NaN of either stays
+            score += p.of_values[k] * (q1 < q2 || q1 != q1 ? q1 : q2);
         }
         if (!finite(score)) bad += 1.0f;
         const float rank = finite(score) ? fminf(fmaxf(score, WORST), -WORST) : WORST;

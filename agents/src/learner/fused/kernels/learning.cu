@@ -8,7 +8,7 @@ struct Targets {
 
 extern "C" __global__ void __launch_bounds__(256) td_targets(float *memory, const int *orders) {
     int block;
-    const Targets &o = mine<Targets>(orders, block);
+    const Targets o = mine<Targets>(orders, block);
     const int i = block * 256 + threadIdx.x;
     if (i >= o.rows) return;
     float value = fminf(memory[o.q1 + i], memory[o.q2 + i]);
@@ -21,16 +21,17 @@ struct Sequences {
     int first, latents, stride, targets, d_latents;
     int predicted, rewards, d_rewards;
     int q1, q2, values, d_q1, d_q2;
-    int mask, importance, out, batch, horizon, latent;
+    int mask, importance, priorities, out, batch, horizon, latent;
     float consistency, reward, value, rho, cap;
 };
 
 extern "C" __global__ void __launch_bounds__(128) sequences(float *memory, const int *orders) {
     int block;
-    const Sequences &o = mine<Sequences>(orders, block);
+    const Sequences o = mine<Sequences>(orders, block);
     const int b = block * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (b >= o.batch) return;
     float consistency = 0.0f, reward = 0.0f, value = 0.0f, priority = 0.0f, rho = 1.0f;
+#pragma unroll 4
     for (int t = 0; t < o.horizon; t++) {
         const int i = t * o.batch + b;
         const float w = rho * memory[o.mask + i];
@@ -66,10 +67,10 @@ extern "C" __global__ void __launch_bounds__(128) sequences(float *memory, const
     }
     if (lane == 0) {
         float *out = memory + o.out + b;
-        out[0] = priority;
-        out[o.batch] = fminf(consistency, o.cap);
-        out[2 * o.batch] = fminf(reward, o.cap);
-        out[3 * o.batch] = fminf(value, o.cap);
+        out[0] = fminf(consistency, o.cap);
+        out[o.batch] = fminf(reward, o.cap);
+        out[2 * o.batch] = fminf(value, o.cap);
+        memory[o.priorities + b] = priority;
     }
 }
 
@@ -81,7 +82,7 @@ struct Climb {
 
 extern "C" __global__ void __launch_bounds__(256) climb(float *memory, const int *orders) {
     int block;
-    const Climb &o = mine<Climb>(orders, block);
+    const Climb o = mine<Climb>(orders, block);
     const int i = block * 256 + threadIdx.x, t = i / o.batch;
     if (i >= o.rows) return;
     float w = 1.0f / o.batch;
@@ -104,7 +105,7 @@ __device__ inline float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(
 
 extern "C" __global__ void __launch_bounds__(256) spectrum(float *memory, const int *orders) {
     int block;
-    const Spectrum &o = mine<Spectrum>(orders, block);
+    const Spectrum o = mine<Spectrum>(orders, block);
     const int i = block * 256 + threadIdx.x;
     if (i >= o.modes) return;
     const float radius = expf(-softplus(memory[o.raw_mu + i])), phase = memory[o.omega + i] * expf(memory[o.log_dt + i]);
@@ -119,7 +120,7 @@ struct SpectrumBack {
 
 extern "C" __global__ void __launch_bounds__(256) spectrum_back(float *memory, const int *orders) {
     int mode;
-    const SpectrumBack &o = mine<SpectrumBack>(orders, mode);
+    const SpectrumBack o = mine<SpectrumBack>(orders, mode);
     float d_re = 0.0f, d_im = 0.0f;
     for (int r = threadIdx.x; r < o.rows; r += 256) {
         const float *z = memory + o.z + r * o.z_stride + mode, *dz = memory + o.dz + r * 2 * o.modes + mode;
@@ -136,6 +137,15 @@ extern "C" __global__ void __launch_bounds__(256) spectrum_back(float *memory, c
     if (o.d_log_dt >= 0) memory[o.d_log_dt + mode] = phase * memory[o.omega + mode] * dt;
 }
 
+// `what(i)` for those of the 1024 numbers of a block of 256 threads that there are.
+template <class What> __device__ inline void four(int block, int count, What what) {
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const int i = block * 1024 + k * 256 + threadIdx.x;
+        if (i < count) what(i);
+    }
+}
+
 // Sums of squares, one a block of 256 threads, of which there are `blocks`.
 struct Squares {
     int first, x, count, out, blocks;
@@ -143,8 +153,9 @@ struct Squares {
 
 extern "C" __global__ void __launch_bounds__(256) squares(float *memory, const int *orders) {
     int block;
-    const Squares &o = mine<Squares>(orders, block);
+    const Squares o = mine<Squares>(orders, block);
     float sum = 0.0f;
+#pragma unroll 8
     for (int i = block * 256 + threadIdx.x; i < o.count; i += 256 * o.blocks) sum += memory[o.x + i] * memory[o.x + i];
     sum = block_sum(sum, 8);
     if (threadIdx.x == 0) memory[o.out + block] = sum;
@@ -158,20 +169,23 @@ struct Adam {
 
 extern "C" __global__ void __launch_bounds__(256) adam(float *memory, const int *orders) {
     int block;
-    const Adam &o = mine<Adam>(orders, block);
+    const Adam o = mine<Adam>(orders, block);
     float sum = 0.0f;
     for (int i = threadIdx.x; i < o.squared; i += 256) sum += memory[o.squares + i];
     const float norm = sqrtf(block_sum(sum, 8));
     if (block == 0 && threadIdx.x == 0) memory[o.norm] = norm;
     const float ratio = o.max_norm / norm, scale = ratio > 1.0f ? 1.0f : ratio;
-    const int i = block * 256 + threadIdx.x;
-    if (i >= o.count) return;
-    const float g = memory[o.gradient + i] * scale;
-    float *m = memory + o.moments[0] + i, *v = memory + o.moments[1] + i;
-    *m = o.beta1 * *m + (1.0f - o.beta1) * g;
-    *v = o.beta2 * *v + (1.0f - o.beta2) * g * g;
     const float rate = o.rate / memory[o.corrections], root = 1.0f / sqrtf(memory[o.corrections + 1]);
-    memory[o.x + i] -= rate * *m / (sqrtf(*v) * root + o.epsilon);
+    // none of them overlap
+    const float *__restrict__ gradient = memory + o.gradient;
+    float *__restrict__ x = memory + o.x, *__restrict__ first = memory + o.moments[0], *__restrict__ second = memory + o.moments[1];
+    four(block, o.count, [&](int i) {
+        const float g = gradient[i] * scale, m = o.beta1 * first[i] + (1.0f - o.beta1) * g;
+        const float v = o.beta2 * second[i] + (1.0f - o.beta2) * g * g;
+        first[i] = m;
+        second[i] = v;
+        x[i] -= rate * m / (sqrtf(v) * root + o.epsilon);
+    });
 }
 
 // slow ← (1 − rate)·slow + rate·x.
@@ -181,14 +195,14 @@ struct Follow {
 
 extern "C" __global__ void __launch_bounds__(256) follow(float *memory, const int *orders) {
     int block;
-    const Follow &o = mine<Follow>(orders, block);
-    const int i = block * 256 + threadIdx.x;
-    const float rate = memory[o.rate];
-    if (i >= o.count || rate == 0.0f) return;
-    memory[o.slow + i] = memory[o.slow + i] * (1.0f - rate) + memory[o.x + i] * rate;
+    const Follow o = mine<Follow>(orders, block);
+    const float rate = memory[o.rate], *__restrict__ x = memory + o.x;
+    if (rate == 0.0f) return;
+    float *__restrict__ slow = memory + o.slow;
+    four(block, o.count, [&](int i) { slow[i] = slow[i] * (1.0f - rate) + x[i] * rate; });
 }
 
-// One block: means of the losses of `sequences`, and what `Trust` observes.
+// One block, a sum a warp: means of the losses of `sequences`, and what `Trust` observes.
 struct Summary {
     int first, sequences, importance, policy, policy_rows, out, foresight;
     int predicted, rewards, mask, batch, horizon;
@@ -197,34 +211,28 @@ struct Summary {
 
 extern "C" __global__ void __launch_bounds__(1024) summary(float *memory, const int *orders) {
     int block;
-    const Summary &o = mine<Summary>(orders, block);
-    float sums[5] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
-    for (int b = threadIdx.x; b < o.batch; b += 1024) {
-        const float *losses = memory + o.sequences + b;
-        const float consistency = losses[o.batch], reward = losses[2 * o.batch], value = losses[3 * o.batch];
-        sums[0] += memory[o.importance + b] * (o.consistency * consistency + o.reward * reward + o.value * value);
-        sums[1] += consistency;
-        sums[2] += reward;
-        sums[3] += value;
-    }
-    for (int i = threadIdx.x; i < o.policy_rows; i += 1024) sums[4] += memory[o.policy + i];
-    for (int i = 0; i < 5; i++) {
-        const float sum = block_sum(sums[i], 32);
-        if (threadIdx.x == 0) memory[o.out + i] = i < 4 ? sum / o.batch : sum;
-    }
-    for (int t = 0; t < o.horizon; t++) {
-        float seen[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        for (int b = threadIdx.x; b < o.batch; b += 1024) {
-            const int i = t * o.batch + b;
-            const float m = memory[o.mask + i], r = memory[o.rewards + i], error = memory[o.predicted + i] - r;
-            seen[0] += m;
-            seen[1] += m * r;
-            seen[2] += m * (r * r);
-            seen[3] += m * (error * error);
+    const Summary o = mine<Summary>(orders, block);
+    const float *losses = memory + o.sequences;
+    for (int which = threadIdx.x / 32; which < 5 + 4 * o.horizon; which += 32) {
+        float sum = 0.0f;
+        if (which == 0)
+            along(o.batch, [&](int b) {
+                const float loss = o.consistency * losses[b] + o.reward * losses[o.batch + b] + o.value * losses[2 * o.batch + b];
+                sum += memory[o.importance + b] * loss;
+            });
+        else if (which < 4) along(o.batch, [&](int b) { sum += losses[(which - 1) * o.batch + b]; });
+        else if (which == 4) along(o.policy_rows, [&](int i) { sum += memory[o.policy + i]; });
+        else {
+            const int t = (which - 5) / 4, what = (which - 5) % 4;
+            along(o.batch, [&](int b) {
+                const int i = t * o.batch + b;
+                const float m = memory[o.mask + i], r = memory[o.rewards + i], error = memory[o.predicted + i] - r;
+                sum += what == 0 ? m : what == 1 ? m * r : what == 2 ? m * (r * r) : m * (error * error);
+            });
         }
-        for (int i = 0; i < 4; i++) {
-            const float sum = block_sum(seen[i], 32);
-            if (threadIdx.x == 0) memory[o.foresight + 4 * t + i] = sum;
-        }
+        sum = warp_sum(sum);
+        if (threadIdx.x % 32 > 0) continue;
+        if (which < 5) memory[o.out + which] = which < 4 ? sum / o.batch : sum;
+        else memory[o.foresight + which - 5] = sum;
     }
 }

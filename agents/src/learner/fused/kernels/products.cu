@@ -4,6 +4,7 @@
 // which block it begins at. Everything is a row-major matrix in that array. Sums go in a fixed order: the same numbers in, the
 // same bits out.
 
+// To be copied: what the kernel writes cannot change a copy, which stays in registers.
 template <class Order> __device__ inline const Order &mine(const int *orders, int &block) {
     const Order *all = (const Order *)(orders + 1);
     int i = orders[0] - 1;
@@ -25,133 +26,163 @@ struct Product {
     int u, u_stride, v, v_stride;   // what is gated, and where it goes
 };
 
-constexpr int TILE = 64, DEPTH = 32, TILE_STRIDE = DEPTH + 4, PRODUCT_THREADS = 128;
-constexpr int FETCHED = TILE * DEPTH / PRODUCT_THREADS;
+// A block has a square of c. Its tiles of both factors come to shared memory asynchronously, STAGES of them on their way; two groups
+// of four warps share the depth of a tile, and a warp has a quarter of the square.
+constexpr int TILE = 64, DEPTH = 32, STAGES = 4, PRODUCT_THREADS = 256;
+constexpr int TILE_WORDS = TILE * (DEPTH + 4);
 
-// A factor as the kernel goes over it: TILE lines (rows of a, columns of b) of DEPTH numbers along the sum.
-struct Factor {
+// TILE lines (rows of a, columns of b) of DEPTH numbers along the sum, as they lie in memory: with ALONG neighbours of a line are
+// neighbours, without it neighbouring lines are. With these strides no two lanes of a warp read the same bank.
+template <bool ALONG> struct Factor {
+    static constexpr int STRIDE = ALONG ? DEPTH + 4 : TILE + 8;
+    static_assert(TILE_WORDS == (ALONG ? TILE : DEPTH) * STRIDE, "tiles are of one size");
     const float *at;
-    int stride, lines, inner;
-    bool along; // whether the numbers of a line are neighbours
-    int ones;   // a line of ones, or -1
+    int stride, lines, inner, first;
 
-    __device__ void place(int i, int &line, int &k) const {
-        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        line = along ? warp + 4 * i : i % 2 * 32 + lane;
-        k = along ? lane : warp + i / 2 * 4;
-    }
+    __device__ static constexpr int place(int line, int k) { return ALONG ? line * STRIDE + k : k * STRIDE + line; }
 
-    __device__ void fetch(int first_line, int first_k, float *to) const {
-#pragma unroll
-        for (int i = 0; i < FETCHED; i++) {
-            int line, k;
-            place(i, line, k);
-            line += first_line;
-            k += first_k;
-            to[i] = 0.0f;
-            if (line < lines && k < inner) {
-                if (line == ones) to[i] = 1.0f;
-                else to[i] = at[along ? line * stride + k : k * stride + line];
-            }
+    // W numbers at a time; zeros where there are none.
+    template <int W> __device__ void fetch(int first_k, u32 *tile) const {
+        constexpr int ACROSS = (ALONG ? DEPTH : TILE) / W;
+#pragma unroll(W == 4 ? 2 : 1)
+        for (int i = 0; i < TILE * DEPTH / W / PRODUCT_THREADS; i++) {
+            const int chunk = i * PRODUCT_THREADS + threadIdx.x, down = chunk / ACROSS, across = chunk % ACROSS * W;
+            const int line = first + (ALONG ? down : across), k = first_k + (ALONG ? across : down);
+            const int left = ALONG ? (line < lines ? inner - k : 0) : (k < inner ? lines - line : 0);
+            const int there = left < 0 ? 0 : left < W ? left : W;
+            const float *from = at + (there > 0 ? ALONG ? line * stride + k : k * stride + line : 0);
+            copy_async<W>(tile + down * STRIDE + across, from, there);
         }
     }
 
-    __device__ void store(const float *from, u32 *tile) const {
-#pragma unroll
-        for (int i = 0; i < FETCHED; i++) {
-            int line, k;
-            place(i, line, k);
-            tile[line * TILE_STRIDE + k] = word(from[i], 0.0f);
-        }
+    // As many at a time as addresses allow; `aligned` has the low bits of all of them.
+    __device__ void fetch(int first_k, u32 *tile, int aligned) const {
+        if (aligned % 4 == 0) fetch<4>(first_k, tile);
+        else if (aligned % 2 == 0) fetch<2>(first_k, tile);
+        else fetch<1>(first_k, tile);
     }
 };
 
-__device__ inline void finish(const Product &o, float *memory, int r, int c, float x) {
-    if (r >= o.rows || c >= o.columns) return;
-    if (o.bias >= 0) x += memory[o.bias + c];
-    if (o.flags & ELU) x = elu(x);
-    if (o.flags & TANH) x = tanh_of(x);
-    if (o.flags & SLOPE_ELU) {
-        const float y = memory[o.y + r * o.y_stride + c];
-        x *= y > 0.0f ? 1.0f : y + 1.0f;
-    }
-    if (o.flags & (ROTATE | ROTATE_BACK)) {
-        const bool real = c < o.modes;
-        const int mode = real ? c : c - o.modes;
-        const float *z = memory + o.z + r * o.z_stride;
-        const float re = memory[o.lambda + mode], im = memory[o.lambda + o.modes + mode];
-        // back: by the complex conjugate
-        const float turn = o.flags & ROTATE_BACK ? -im : im;
-        x += real ? re * z[mode] - turn * z[o.modes + mode] : re * z[o.modes + mode] + turn * z[mode];
-    }
-    float *to = memory + o.c + r * o.c_stride + c;
-    if (o.flags & ADD) x += *to;
-    if (o.flags & GATE) memory[o.v + r * o.v_stride + c] = memory[o.u + r * o.u_stride + c] * (1.0f + x);
-    if (o.flags & GATE_BACK) {
-        // x is the gradient of u·(1 + s)
-        const float s = memory[o.y + r * o.y_stride + c], u = memory[o.u + r * o.u_stride + c];
-        memory[o.v + r * o.v_stride + c] = x * (1.0f + s);
-        x *= u * (1.0f - s * s);
-    }
-    *to = x;
-}
+__device__ inline u32 tf32(u32 bits) { return word(__uint_as_float(bits), 0.0f); }
 
-extern "C" __global__ void __launch_bounds__(PRODUCT_THREADS) products(float *memory, const int *orders) {
-    __shared__ u32 tiles[2][2][TILE * TILE_STRIDE];
-    int block;
-    const Product &o = mine<Product>(orders, block);
-    const int first_row = block / o.across * TILE, first_column = block % o.across * TILE;
-    const bool turned_a = o.flags & TRANSPOSED_A, turned_b = o.flags & TRANSPOSED_B;
-    const Factor a = {memory + o.a, o.a_stride, o.rows, o.inner, !turned_a, o.flags & ONES ? o.rows - 1 : -1};
-    const Factor b = {memory + o.b, o.b_stride, o.columns, o.inner, turned_b, -1};
+// A warp's share of the sums, over its group's half of the depth.
+template <bool ALONG_A, bool ALONG_B>
+__device__ inline void multiply(const Product &o, const float *memory, int first_row, int first_column, u32 *tiles, float (&sum)[2][4][4]) {
+    const Factor<ALONG_A> a = {memory + o.a, o.a_stride, o.flags & ONES ? o.rows - 1 : o.rows, o.inner, first_row};
+    const Factor<ALONG_B> b = {memory + o.b, o.b_stride, o.columns, o.inner, first_column};
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const int row = warp / 2 * 32, column = warp % 2 * 32;
-    float sum[2][4][4];
-#pragma unroll
-    for (int i = 0; i < 32; i++) sum[i / 16][i / 4 % 4][i % 4] = 0.0f;
-    float next_a[FETCHED], next_b[FETCHED];
-    a.fetch(first_row, 0, next_a);
-    b.fetch(first_column, 0, next_b);
-    int at = 0;
-    for (int k = 0; k < o.inner; k += DEPTH) {
-        u32 *tile_a = tiles[at][0], *tile_b = tiles[at][1];
-        a.store(next_a, tile_a);
-        b.store(next_b, tile_b);
-        // with two pairs of tiles nobody still reads what the next round writes
-        __syncthreads();
-        if (k + DEPTH < o.inner) {
-            a.fetch(first_row, k + DEPTH, next_a);
-            b.fetch(first_column, k + DEPTH, next_b);
+    const int row = warp / 2 % 2 * 32 + g, column = warp % 2 * 32 + g, k = warp / 4 * (DEPTH / 2) + t;
+    // with a line of ones the last row of c has the sums of b's columns
+    const int ones = o.flags & ONES ? o.rows - 1 - first_row - row : -1;
+    const int steps = (o.inner + DEPTH - 1) / DEPTH;
+    auto fetch = [&](int step) {
+        u32 *tile = tiles + step % STAGES * 2 * TILE_WORDS;
+        if (step < steps) {
+            a.fetch(step * DEPTH, tile, o.a | o.a_stride);
+            b.fetch(step * DEPTH, tile + TILE_WORDS, o.b | o.b_stride);
         }
+        commit_copies();
+    };
 #pragma unroll
-        for (int part = 0; part < DEPTH; part += 8) {
+    for (int i = 0; i < STAGES - 1; i++) fetch(i);
+    for (int step = 0; step < steps; step++) {
+        wait_for_copies<STAGES - 2>();
+        __syncthreads();
+        // everybody is done with the tiles of the step before
+        fetch(step + STAGES - 1);
+        const u32 *tile_a = tiles + step % STAGES * 2 * TILE_WORDS + a.place(row, k);
+        const u32 *tile_b = tiles + step % STAGES * 2 * TILE_WORDS + TILE_WORDS + b.place(column, k);
+#pragma unroll
+        for (int part = 0; part < DEPTH / 2; part += 8) {
             u32 x[2][4];
 #pragma unroll
             for (int m = 0; m < 2; m++) {
-                const u32 *from = tile_a + (row + 16 * m + g) * TILE_STRIDE + part + t;
-                x[m][0] = from[0];
-                x[m][1] = from[8 * TILE_STRIDE];
-                x[m][2] = from[4];
-                x[m][3] = from[8 * TILE_STRIDE + 4];
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const int line = 16 * m + i % 2 * 8;
+                    x[m][i] = tf32(tile_a[a.place(line, part + i / 2 * 4)]);
+                    if (!ALONG_A && line == ones) x[m][i] = word(1.0f, 0.0f);
+                }
             }
 #pragma unroll
             for (int n = 0; n < 4; n++) {
-                const u32 *from = tile_b + (column + 8 * n + g) * TILE_STRIDE + part + t;
+                const u32 y[2] = {tf32(tile_b[b.place(8 * n, part)]), tf32(tile_b[b.place(8 * n, part + 4)])};
 #pragma unroll
-                for (int m = 0; m < 2; m++) mma(sum[m][n], x[m], from[0], from[4]);
-            }
-        }
-        at = 1 - at;
-    }
-#pragma unroll
-    for (int m = 0; m < 2; m++) {
-#pragma unroll
-        for (int n = 0; n < 4; n++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int r = first_row + row + 16 * m + g + i / 2 * 8, c = first_column + column + 8 * n + 2 * t + i % 2;
-                finish(o, memory, r, c, sum[m][n][i]);
+                for (int m = 0; m < 2; m++) mma(sum[m][n], x[m], y[0], y[1]);
             }
         }
     }
+    wait_for_copies<0>();
+    __syncthreads();
+}
+
+#ifdef HOST
+static u32 __align__(16) tiles[STAGES * 2 * TILE_WORDS];
+#else
+extern __shared__ u32 __align__(16) tiles[];
+#endif
+
+extern "C" __global__ void __launch_bounds__(PRODUCT_THREADS, 2) products(float *memory, const int *orders) {
+    int block;
+    const Product &order = mine<Product>(orders, block);
+    const int first_row = block / order.across * TILE, first_column = block % order.across * TILE;
+    float sum[2][4][4];
+#pragma unroll
+    for (int i = 0; i < 32; i++) sum[i / 16][i / 4 % 4][i % 4] = 0.0f;
+    if (order.flags & TRANSPOSED_A) multiply<false, false>(order, memory, first_row, first_column, tiles, sum);
+    else if (order.flags & TRANSPOSED_B) multiply<true, true>(order, memory, first_row, first_column, tiles, sum);
+    else multiply<true, false>(order, memory, first_row, first_column, tiles, sum);
+    // only now: while it multiplies, a thread has no registers left
+    const Product o = order;
+
+    // each group ends one half of the rows
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = warp / 4;
+    float *other = (float *)tiles, x[16], v[16];
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+        other[(warp * 16 + i) * 32 + lane] = group == 0 ? sum[1][i / 4][i % 4] : sum[0][i / 4][i % 4];
+        x[i] = group == 0 ? sum[0][i / 4][i % 4] : sum[1][i / 4][i % 4];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 16; i++) x[i] += other[((warp + 4) % 8 * 16 + i) * 32 + lane];
+
+    const int row = first_row + warp / 2 % 2 * 32 + 16 * group + lane / 4, column = first_column + warp % 2 * 32 + lane % 4 * 2;
+    // all that there are: what is loaded is on its way for all of them at once
+    auto each = [&](auto what) {
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            const int r = row + i / 2 % 2 * 8, c = column + i / 4 * 8 + i % 2;
+            if (r < o.rows && c < o.columns) what(i, r, c);
+        }
+    };
+    if (o.bias >= 0) each([&](int i, int, int c) { x[i] += memory[o.bias + c]; });
+    if (o.flags & ELU) each([&](int i, int, int) { x[i] = elu(x[i]); });
+    if (o.flags & TANH) each([&](int i, int, int) { x[i] = tanh_of(x[i]); });
+    if (o.flags & SLOPE_ELU)
+        each([&](int i, int r, int c) {
+            const float y = memory[o.y + r * o.y_stride + c];
+            x[i] *= y > 0.0f ? 1.0f : y + 1.0f;
+        });
+    if (o.flags & (ROTATE | ROTATE_BACK))
+        each([&](int i, int r, int c) {
+            const bool real = c < o.modes;
+            const int mode = real ? c : c - o.modes;
+            const float *z = memory + o.z + r * o.z_stride;
+            const float re = memory[o.lambda + mode], im = memory[o.lambda + o.modes + mode];
+            // back: by the complex conjugate
+            const float turn = o.flags & ROTATE_BACK ? -im : im;
+            x[i] += real ? re * z[mode] - turn * z[o.modes + mode] : re * z[o.modes + mode] + turn * z[mode];
+        });
+    if (o.flags & ADD) each([&](int i, int r, int c) { x[i] += memory[o.c + r * o.c_stride + c]; });
+    if (o.flags & GATE) each([&](int i, int r, int c) { v[i] = memory[o.u + r * o.u_stride + c] * (1.0f + x[i]); });
+    if (o.flags & GATE_BACK)
+        each([&](int i, int r, int c) {
+            // x is the gradient of u·(1 + s)
+            const float s = memory[o.y + r * o.y_stride + c], u = memory[o.u + r * o.u_stride + c];
+            v[i] = x[i] * (1.0f + s);
+            x[i] *= u * (1.0f - s * s);
+        });
+    if (o.flags & (GATE | GATE_BACK)) each([&](int i, int r, int c) { memory[o.v + r * o.v_stride + c] = v[i]; });
+    each([&](int i, int r, int c) { memory[o.c + r * o.c_stride + c] = x[i]; });
 }

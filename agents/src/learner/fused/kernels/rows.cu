@@ -18,6 +18,15 @@ __device__ inline float block_sum(float x, int warps) {
     return sum;
 }
 
+// `what(i)` for every i below `count` that is this lane's; sixteen loads of it may be on their way.
+template <class What> __device__ inline void along(int count, What what) {
+    for (int from = threadIdx.x % 32; from < count; from += 16 * 32) {
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            if (from + 32 * i < count) what(from + 32 * i);
+    }
+}
+
 // Rows, a warp each: x becomes normal, y = tanh(γ·x + β).
 struct Norm {
     int first, x, y, gamma, beta, scale, rows, columns;
@@ -25,20 +34,22 @@ struct Norm {
 
 extern "C" __global__ void __launch_bounds__(128) norm_tanh(float *memory, const int *orders) {
     int block;
-    const Norm &o = mine<Norm>(orders, block);
+    const Norm o = mine<Norm>(orders, block);
     const int row = block * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= o.rows) return;
-    float *x = memory + o.x + row * o.columns, *y = memory + o.y + row * o.columns;
-    const float *gamma = memory + o.gamma, *beta = memory + o.beta;
+    // none of them overlap
+    float *__restrict__ x = memory + o.x + row * o.columns, *__restrict__ y = memory + o.y + row * o.columns;
+    const float *__restrict__ gamma = memory + o.gamma, *__restrict__ beta = memory + o.beta;
     float sum = 0.0f, square = 0.0f;
-    for (int i = lane; i < o.columns; i += 32) sum += x[i];
+    along(o.columns, [&](int i) { sum += x[i]; });
     const float mean = warp_sum(sum) / o.columns;
-    for (int i = lane; i < o.columns; i += 32) square += (x[i] - mean) * (x[i] - mean);
+    along(o.columns, [&](int i) { square += (x[i] - mean) * (x[i] - mean); });
     const float scale = 1.0f / sqrtf(warp_sum(square) / o.columns + NORM_EPSILON);
-    for (int i = lane; i < o.columns; i += 32) {
-        x[i] = (x[i] - mean) * scale;
-        y[i] = tanh_of(gamma[i] * x[i] + beta[i]);
-    }
+    along(o.columns, [&](int i) {
+        const float normal = (x[i] - mean) * scale;
+        x[i] = normal;
+        y[i] = tanh_of(gamma[i] * normal + beta[i]);
+    });
     if (lane == 0) memory[o.scale + row] = scale;
 }
 
@@ -49,23 +60,23 @@ struct NormBack {
 
 extern "C" __global__ void __launch_bounds__(128) norm_tanh_back(float *memory, const int *orders) {
     int block;
-    const NormBack &o = mine<NormBack>(orders, block);
-    const int row = block * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
+    const NormBack o = mine<NormBack>(orders, block);
+    const int row = block * 4 + threadIdx.x / 32;
     if (row >= o.rows) return;
     const int at = row * o.columns;
-    const float *x = memory + o.x + at, *y = memory + o.y + at, *gamma = memory + o.gamma;
-    float *dy = memory + o.dy + at, *dx = memory + o.dx + at;
-    float sum = 0.0f, along = 0.0f;
-    for (int i = lane; i < o.columns; i += 32) {
-        dy[i] *= 1.0f - y[i] * y[i];
-        const float d = dy[i] * gamma[i];
+    const float *__restrict__ x = memory + o.x + at, *__restrict__ y = memory + o.y + at, *__restrict__ gamma = memory + o.gamma;
+    float *__restrict__ dy = memory + o.dy + at, *__restrict__ dx = memory + o.dx + at;
+    float sum = 0.0f, projection = 0.0f;
+    along(o.columns, [&](int i) {
+        const float slope = dy[i] * (1.0f - y[i] * y[i]), d = slope * gamma[i];
+        dy[i] = slope;
         sum += d;
-        along += d * x[i];
-    }
+        projection += d * x[i];
+    });
     sum = warp_sum(sum) / o.columns;
-    along = warp_sum(along) / o.columns;
+    projection = warp_sum(projection) / o.columns;
     const float scale = memory[o.scale + row];
-    for (int i = lane; i < o.columns; i += 32) dx[i] = scale * (dy[i] * gamma[i] - sum - x[i] * along);
+    along(o.columns, [&](int i) { dx[i] = scale * (dy[i] * gamma[i] - sum - x[i] * projection); });
 }
 
 // Sums over rows of x, or of x·by, 32 columns a block.
@@ -76,10 +87,11 @@ struct ColumnSums {
 extern "C" __global__ void __launch_bounds__(1024) column_sums(float *memory, const int *orders) {
     __shared__ float parts[32][33];
     int block;
-    const ColumnSums &o = mine<ColumnSums>(orders, block);
+    const ColumnSums o = mine<ColumnSums>(orders, block);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = block * 32 + lane;
     float sum = 0.0f;
     if (column < o.columns) {
+#pragma unroll 8
         for (int r = warp; r < o.rows; r += 32) {
             const float x = memory[o.x + r * o.columns + column];
             sum += o.by < 0 ? x : x * memory[o.by + r * o.columns + column];
@@ -102,7 +114,7 @@ enum { COPY, ACT, ACT_BACK, JOIN };
 
 extern "C" __global__ void __launch_bounds__(256) cells(float *memory, const int *orders) {
     int block;
-    const Cells &o = mine<Cells>(orders, block);
+    const Cells o = mine<Cells>(orders, block);
     const int i = block * 256 + threadIdx.x, r = i / o.columns, c = i % o.columns;
     if (r >= o.rows) return;
     float *to = memory + o.to + r * o.to_stride + c;
