@@ -116,6 +116,16 @@ __device__ inline void multiply(const Product &o, const float *memory, int first
     __syncthreads();
 }
 
+// `what(i, row, column)` for those of a thread's sixteen numbers of c that there are: what is loaded is on its way for all of them at
+// once.
+template <class What> __device__ inline void each(const Product &o, int row, int column, What what) {
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+        const int r = row + i / 2 % 2 * 8, c = column + i / 4 * 8 + i % 2;
+        if (r < o.rows && c < o.columns) what(i, r, c);
+    }
+}
+
 #ifdef HOST
 static u32 __align__(16) tiles[STAGES * 2 * TILE_WORDS];
 #else
@@ -148,24 +158,16 @@ extern "C" __global__ void __launch_bounds__(PRODUCT_THREADS, 2) products(float 
     for (int i = 0; i < 16; i++) x[i] += other[((warp + 4) % 8 * 16 + i) * 32 + lane];
 
     const int row = first_row + warp / 2 % 2 * 32 + 16 * group + lane / 4, column = first_column + warp % 2 * 32 + lane % 4 * 2;
-    // all that there are: what is loaded is on its way for all of them at once
-    auto each = [&](auto what) {
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-            const int r = row + i / 2 % 2 * 8, c = column + i / 4 * 8 + i % 2;
-            if (r < o.rows && c < o.columns) what(i, r, c);
-        }
-    };
-    if (o.bias >= 0) each([&](int i, int, int c) { x[i] += memory[o.bias + c]; });
-    if (o.flags & ELU) each([&](int i, int, int) { x[i] = elu(x[i]); });
-    if (o.flags & TANH) each([&](int i, int, int) { x[i] = tanh_of(x[i]); });
+    if (o.bias >= 0) each(o, row, column, [&](int i, int, int c) { x[i] += memory[o.bias + c]; });
+    if (o.flags & ELU) each(o, row, column, [&](int i, int, int) { x[i] = elu(x[i]); });
+    if (o.flags & TANH) each(o, row, column, [&](int i, int, int) { x[i] = tanh_of(x[i]); });
     if (o.flags & SLOPE_ELU)
-        each([&](int i, int r, int c) {
+        each(o, row, column, [&](int i, int r, int c) {
             const float y = memory[o.y + r * o.y_stride + c];
             x[i] *= y > 0.0f ? 1.0f : y + 1.0f;
         });
     if (o.flags & (ROTATE | ROTATE_BACK))
-        each([&](int i, int r, int c) {
+        each(o, row, column, [&](int i, int r, int c) {
             const bool real = c < o.modes;
             const int mode = real ? c : c - o.modes;
             const float *z = memory + o.z + r * o.z_stride;
@@ -174,15 +176,15 @@ extern "C" __global__ void __launch_bounds__(PRODUCT_THREADS, 2) products(float 
             const float turn = o.flags & ROTATE_BACK ? -im : im;
             x[i] += real ? re * z[mode] - turn * z[o.modes + mode] : re * z[o.modes + mode] + turn * z[mode];
         });
-    if (o.flags & ADD) each([&](int i, int r, int c) { x[i] += memory[o.c + r * o.c_stride + c]; });
-    if (o.flags & GATE) each([&](int i, int r, int c) { v[i] = memory[o.u + r * o.u_stride + c] * (1.0f + x[i]); });
+    if (o.flags & ADD) each(o, row, column, [&](int i, int r, int c) { x[i] += memory[o.c + r * o.c_stride + c]; });
+    if (o.flags & GATE) each(o, row, column, [&](int i, int r, int c) { v[i] = memory[o.u + r * o.u_stride + c] * (1.0f + x[i]); });
     if (o.flags & GATE_BACK)
-        each([&](int i, int r, int c) {
+        each(o, row, column, [&](int i, int r, int c) {
             // x is the gradient of u·(1 + s)
             const float s = memory[o.y + r * o.y_stride + c], u = memory[o.u + r * o.u_stride + c];
             v[i] = x[i] * (1.0f + s);
             x[i] *= u * (1.0f - s * s);
         });
-    if (o.flags & (GATE | GATE_BACK)) each([&](int i, int r, int c) { memory[o.v + r * o.v_stride + c] = v[i]; });
-    each([&](int i, int r, int c) { memory[o.c + r * o.c_stride + c] = x[i]; });
+    if (o.flags & (GATE | GATE_BACK)) each(o, row, column, [&](int i, int r, int c) { memory[o.v + r * o.v_stride + c] = v[i]; });
+    each(o, row, column, [&](int i, int r, int c) { memory[o.c + r * o.c_stride + c] = x[i]; });
 }
