@@ -117,7 +117,10 @@ static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads) 
 }
 } // namespace host
 
+static void __syncwarp() { host::wait_for_warp(); }
 static void __syncthreads() { host::wait(host::whole, host::running[32]); }
+
+static void begin() {}
 
 template <unsigned W> static void copy_async(unsigned *to, const float *from, unsigned count) {
     if (((size_t)to | (size_t)from) % (4 * W) != 0 || count > W) abort();

@@ -1,14 +1,23 @@
 // From scores to elites, the next distribution, and the decision.
 
-// The sum over all threads, the same whatever their timing.
-__device__ inline float total(float x, float *scratch) {
-    for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(~0u, x, lanes);
+// Sums over all threads, the same whatever their timing.
+template <int COUNT> __device__ inline void totals(float (&x)[COUNT], float *scratch) {
+    constexpr int ALL = REFIT_THREADS / 32;
+    static_assert(ALL <= 32, "a warp adds up what the warps have");
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+        for (int lanes = 16; lanes > 0; lanes /= 2) x[i] += __shfl_xor_sync(~0u, x[i], lanes);
     __syncthreads();
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+        if (lane == 0) scratch[i * ALL + warp] = x[i];
     __syncthreads();
-    float sum = 0.0f;
-    for (int i = 0; i < REFIT_THREADS / 32; i++) sum += scratch[i];
-    return sum;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        x[i] = lane < ALL ? scratch[i * ALL + lane] : 0.0f;
+        for (int lanes = 16; lanes > 0; lanes /= 2) x[i] += __shfl_xor_sync(~0u, x[i], lanes);
+    }
 }
 
 // Numbers in the order of floats, as integers in the order of integers.
@@ -24,16 +33,18 @@ __device__ inline float unordered(u32 x) { return __uint_as_float(x & 0x80000000
 __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool last, bool explore, u64 *sorted) {
     __shared__ u32 bins[256];
     __shared__ u32 found[4]; // prefix, still needed, taken, taken of equals
-    __shared__ float scratch[REFIT_THREADS / 32];
+    __shared__ float scratch[3 * (REFIT_THREADS / 32)];
     __shared__ u32 before[REFIT_THREADS / 32];
     const int e = blockIdx.x, candidates = p.N + p.P, tid = threadIdx.x, row = p.H * A;
     float *scores = p.scores + e * candidates;
     u32 *ranks = p.ranks + e * candidates;
     const int scored = iteration == 0 ? candidates : p.N;
-    float bad = 0.0f;
+    float bad[1] = {0.0f};
+    begin();
     for (int i = tid; i < scored; i += REFIT_THREADS) {
         const size_t at = (size_t)(e * candidates + i) * p.H;
         float score = 0.0f;
+#pragma unroll 4
         for (int k = 0; k < p.H; k++) {
             score += p.of_rewards[k] * p.rewards[at + k];
             if (k < p.H - p.depths) continue;
@@ -41,14 +52,16 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
             // the smaller one; in this order a NaN of either stays
             score += p.of_values[k] * (q1 < q2 || q1 != q1 ? q1 : q2);
         }
-        if (!finite(score)) bad += 1.0f;
+        if (!finite(score)) bad[0] += 1.0f;
         const float rank = finite(score) ? fminf(fmaxf(score, WORST), -WORST) : WORST;
         scores[i] = rank;
         ranks[i] = ordered(rank);
     }
-    bad = total(bad, scratch);
+    totals(bad, scratch);
     float *out = p.out + e * (A + row + 3);
-    if (tid == 0) out[A + row + 2] = iteration == 0 ? bad : out[A + row + 2] + bad;
+    if (tid == 0) out[A + row + 2] = iteration == 0 ? bad[0] : out[A + row + 2] + bad[0];
+    // a thread's first rank, of which it often has no other
+    const u32 own = tid < candidates ? ranks[tid] : 0;
 
     // the rank of the K-th best, eight bits at a time
     if (tid == 0) found[0] = 0, found[1] = p.K, found[2] = 0, found[3] = 0;
@@ -56,8 +69,10 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
         for (int i = tid; i < 256; i += REFIT_THREADS) bins[i] = 0;
         __syncthreads();
         const u32 prefix = found[0], mask = shift == 24 ? 0 : ~0u << (shift + 8);
-        for (int i = tid; i < candidates; i += REFIT_THREADS)
-            if ((ranks[i] & mask) == prefix) atomicAdd(&bins[ranks[i] >> shift & 255], 1u);
+        for (int i = tid; i < candidates; i += REFIT_THREADS) {
+            const u32 rank = i == tid ? own : ranks[i];
+            if ((rank & mask) == prefix) atomicAdd(&bins[rank >> shift & 255], 1u);
+        }
         __syncthreads();
         if (tid < 32) {
             // a lane has eight bins, the first lane the highest
@@ -87,7 +102,7 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
     __syncthreads();
     for (int from = 0; from < candidates; from += REFIT_THREADS) {
         const int i = from + tid;
-        const u32 rank = i < candidates ? ranks[i] : 0;
+        const u32 rank = i == tid ? own : i < candidates ? ranks[i] : 0;
         const bool equal = i < candidates && rank == threshold;
         const u32 votes = __ballot_sync(~0u, equal);
         if (tid % 32 == 0) before[tid / 32] = __popc(votes);
@@ -115,25 +130,26 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
                     sorted[b] = x;
                 }
             }
-            __syncthreads();
+            // a warp alone need not wait for others
+            if (room > 64) __syncthreads();
+            else if (tid < 32) __syncwarp();
         }
+    __syncthreads();
     // weights
     float *weightings = p.weightings + e * p.K;
     const float best = unordered(sorted[0] >> 32), temperature = p.settings[3];
-    float sum = 0.0f, score_sum = 0.0f, from_policy = 0.0f;
+    float sums[3] = {0.0f, 0.0f, 0.0f}; // of weights, scores, and sequences of the policy
     for (int k = tid; k < p.K; k += REFIT_THREADS) {
         const float score = unordered(sorted[k] >> 32);
         const float w = kind == CEM ? (score > WORST ? 1.0f : 0.0f) : expf((score - best) * temperature);
         weightings[k] = w;
-        sum += w;
-        score_sum += score;
-        if (index_of(sorted[k]) >= p.N) from_policy += 1.0f;
+        sums[0] += w;
+        sums[1] += score;
+        if (index_of(sorted[k]) >= p.N) sums[2] += 1.0f;
     }
-    sum = total(sum, scratch);
-    score_sum = total(score_sum, scratch);
-    from_policy = total(from_policy, scratch);
-    const bool none = sum == 0.0f; // without a finite score all count the same
-    for (int k = tid; k < p.K; k += REFIT_THREADS) weightings[k] = none ? 1.0f / p.K : weightings[k] / sum;
+    totals(sums, scratch);
+    const bool none = sums[0] == 0.0f; // without a finite score all count the same
+    for (int k = tid; k < p.K; k += REFIT_THREADS) weightings[k] = none ? 1.0f / p.K : weightings[k] / sums[0];
     __syncthreads();
     // moments: some threads for each number, which share the elites
     const int threads = row < REFIT_THREADS ? REFIT_THREADS / row : 1, columns = REFIT_THREADS / threads, part = tid % threads;
@@ -154,6 +170,7 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
             __syncthreads();
             float all = 0.0f;
             if (here)
+#pragma unroll 8
                 for (int i = 0; i < threads; i++) all += shares[tid - part + i];
             __syncthreads();
             return all;
@@ -187,8 +204,8 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
     const float *chosen = kind == CEM ? p.mean + e * row : p.actions + ((size_t)e * candidates + index_of(sorted[index_of(drawn)])) * row;
     out[tid] = clamp(explore ? chosen[tid] + p.std[e * row + tid] * p.exploration[e * A + tid] : chosen[tid], 1.0f);
     if (tid == 0) {
-        out[A + row] = score_sum / p.K;
-        out[A + row + 1] = from_policy / p.K;
+        out[A + row] = sums[1] / p.K;
+        out[A + row + 1] = sums[2] / p.K;
     }
 }
 

@@ -1,8 +1,8 @@
 // An update on a GPU: a list of launches, each of some orders, all of which may run at once (see `orders.rs`).
 //
 // A launch gets all numbers there are, as one array, and its orders: how many, then one struct each, of which the first number says
-// which block it begins at. Everything is a row-major matrix in that array. Sums go in a fixed order: the same numbers in, the
-// same bits out.
+// which block it begins at; orders never change, the array does behind `begin()`. Everything is a row-major matrix in that array. Sums
+// go in a fixed order: the same numbers in, the same bits out.
 
 // To be copied: what the kernel writes cannot change a copy, which stays in registers.
 template <class Order> __device__ inline const Order &mine(const int *orders, int &block) {
@@ -136,6 +136,7 @@ extern "C" __global__ void __launch_bounds__(PRODUCT_THREADS, 2) products(float 
     int block;
     const Product &order = mine<Product>(orders, block);
     const int first_row = block / order.across * TILE, first_column = block % order.across * TILE;
+    begin();
     float sum[2][4][4];
 #pragma unroll
     for (int i = 0; i < 32; i++) sum[i / 16][i / 4 % 4][i % 4] = 0.0f;
