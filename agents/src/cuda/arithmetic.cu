@@ -35,15 +35,6 @@ __device__ inline void mma(float *sum, const u32 *a, u32 b0, u32 b1) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// On GPUs from Hopper on a kernel's blocks are placed before the kernel in front of it has ended: here they wait for what it writes, and
-// the next kernel's may come.
-__device__ inline void begin() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 // The first `count` of W numbers go to shared memory, behind them zeros, while the thread goes on; both ends are aligned to W.
 template <int W> __device__ inline void copy_async(u32 *to, const float *from, int count) {
     const u32 at = (u32)__cvta_generic_to_shared(to), bytes = 4 * count;

@@ -120,8 +120,6 @@ static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads) 
 static void __syncwarp() { host::wait_for_warp(); }
 static void __syncthreads() { host::wait(host::whole, host::running[32]); }
 
-static void begin() {}
-
 template <unsigned W> static void copy_async(unsigned *to, const float *from, unsigned count) {
     if (((size_t)to | (size_t)from) % (4 * W) != 0 || count > W) abort();
     host::copies[threadIdx.x].back().push_back({to, from, count, W});
@@ -169,6 +167,9 @@ static unsigned __ballot_sync(unsigned, bool yes) {
 
 struct float2 {
     float x, y;
+};
+struct uint2 {
+    unsigned x, y;
 };
 struct uint4 {
     unsigned x, y, z, w;

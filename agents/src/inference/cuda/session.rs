@@ -1,12 +1,16 @@
 //! Plans of one shape: their buffers, and their kernels as one graph.
 
 use super::program::Program;
-use super::shape::{Bases, Shape};
-use crate::cuda::{self, Behind, CudaError, grid, pinned, pinned_mut};
+use super::shape::{Bases, Plan, Shape, Turn};
+use crate::cuda::{CudaError, grid, pinned, pinned_mut};
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaGraph, CudaSlice, DevicePtr, PinnedHostSlice};
-use std::ffi::c_void;
+use cudarc::driver::{
+    CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DeviceRepr, PinnedHostSlice, PushKernelArg,
+};
+
+// SAFETY: plain numbers in the order and with the sizes of the C struct.
+unsafe impl DeviceRepr for Plan {}
 
 /// Buffers and graph.
 pub(super) struct Session {
@@ -52,7 +56,6 @@ impl Session {
         stream.synchronize()?;
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
         let launched = (|| {
-            let mut behind = Behind::Copy;
             // SAFETY: both ends live as long as the graph, which is replayed only while nothing else uses them.
             unsafe { memcpy_htod_async(bases.input, &*source, stream.cu_stream())? };
             if let Some(bits) = shape.policy_std {
@@ -61,19 +64,12 @@ impl Session {
                 let (seeds, std, first) = (at(inputs.seeds), f32::from_bits(bits), at(inputs.noise));
                 let blocks = longest.div_ceil(4 * 256).clamp(1, 1024);
                 let config = grid((blocks, segments.len(), e), 256, 0);
-                let mut arguments = [pointer(&seeds), pointer(&table_at), pointer(&std), pointer(&first)];
+                let mut launch = stream.launch_builder(&draw);
+                launch.arg(&seeds).arg(&table_at).arg(&std).arg(&first);
                 // SAFETY: the arguments that `draw` declares; segments lie inside the input.
-                unsafe { cuda::launch(&stream, &draw, config, behind, &mut arguments)? };
-                behind = Behind::Kernel;
+                unsafe { launch.launch(config)? };
             }
-            for (function, turn) in &turns {
-                let mut arguments = vec![pointer(&plan)];
-                arguments.extend(turn.arguments.iter().map(pointer));
-                let config = grid((turn.blocks, 1, 1), turn.threads, turn.shared);
-                // SAFETY: the arguments that the kernel declares, and buffers of the sizes that it goes over.
-                unsafe { cuda::launch(&stream, function, config, behind, &mut arguments)? };
-                behind = Behind::Kernel;
-            }
+            turns.iter().try_for_each(|(function, turn)| launch(&stream, function, turn, &plan))?;
             // SAFETY: as above.
             unsafe { memcpy_dtoh_async(target, out, stream.cu_stream())? };
             Ok::<(), CudaError>(())
@@ -95,7 +91,13 @@ impl Session {
     }
 }
 
-/// An argument of a kernel, which only reads it.
-fn pointer<T>(argument: &T) -> *mut c_void {
-    (&raw const *argument).cast_mut().cast()
+fn launch(stream: &CudaStream, function: &CudaFunction, turn: &Turn, plan: &Plan) -> Result<(), CudaError> {
+    let mut launch = stream.launch_builder(function);
+    launch.arg(plan);
+    turn.arguments.iter().for_each(|argument| {
+        launch.arg(argument);
+    });
+    // SAFETY: the arguments that the kernel declares, and buffers of the sizes that it goes over.
+    unsafe { launch.launch(grid((turn.blocks, 1, 1), turn.threads, turn.shared))? };
+    Ok(())
 }

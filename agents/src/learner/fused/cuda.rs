@@ -2,13 +2,14 @@
 
 use super::orders::{Kernel, Matrix, Program};
 use super::{KERNELS, Runner, header};
-use crate::cuda::{self, ARITHMETIC, Behind, CudaError, grid, pinned, pinned_mut};
+use crate::cuda::{self, ARITHMETIC, CudaError, grid, pinned, pinned_mut};
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED_BYTES;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaContext, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, PinnedHostSlice};
+use cudarc::driver::{
+    CudaContext, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, PinnedHostSlice, PushKernelArg,
+};
 use std::collections::HashMap;
-use std::ffi::c_void;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// An array of numbers on a GPU, and what updates them.
@@ -72,15 +73,14 @@ impl Runner for Gpu {
         let captured = (|| {
             // SAFETY: both ends live as long as the graph, which is replayed only while nothing else uses them.
             unsafe { memcpy_htod_async(at, &*source, stream.cu_stream())? };
-            for (i, launch) in program.launches.iter().enumerate() {
-                let (mut at, mut told) = (at, told + 4 * launch.orders as u64);
-                let mut arguments = [(&raw mut at).cast::<c_void>(), (&raw mut told).cast()];
+            for launch in &program.launches {
+                let told = told + 4 * launch.orders as u64;
                 let threads = launch.kernel.entry().1 as usize;
                 let config = grid((launch.blocks as usize, 1, 1), threads, launch.kernel.shared());
-                let behind = if i == 0 { Behind::Copy } else { Behind::Kernel };
-                let function = &functions[launch.kernel as usize];
+                let mut call = stream.launch_builder(&functions[launch.kernel as usize]);
+                call.arg(&at).arg(&told);
                 // SAFETY: the two pointers that all kernels take; orders stay inside the array.
-                unsafe { cuda::launch(&stream, function, config, behind, &mut arguments)? };
+                unsafe { call.launch(config)? };
             }
             // SAFETY: as above.
             unsafe { memcpy_dtoh_async(target, at + 4 * output.at as u64, stream.cu_stream())? };

@@ -97,7 +97,6 @@ template <int MT> struct Block {
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
         u32 *end = (u32 *)(gate + ROWS * GATES);
         for (u32 *w = memory + threadIdx.x; w < end; w += THREADS) *w = 0;
-        begin();
         __syncthreads();
     }
 

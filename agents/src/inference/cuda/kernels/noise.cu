@@ -23,7 +23,6 @@ struct Segment {
 };
 
 extern "C" __global__ void draw(const u32 *seeds, const Segment *segments, float policy_std, float *noise) {
-    begin();
     const Segment s = segments[blockIdx.y];
     const int environment = blockIdx.z;
     for (int i = 4 * (blockIdx.x * blockDim.x + threadIdx.x); i < s.count; i += 4 * gridDim.x * blockDim.x) {

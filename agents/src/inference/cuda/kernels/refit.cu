@@ -40,7 +40,6 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
     u32 *ranks = p.ranks + e * candidates;
     const int scored = iteration == 0 ? candidates : p.N;
     float bad[1] = {0.0f};
-    begin();
     for (int i = tid; i < scored; i += REFIT_THREADS) {
         const size_t at = (size_t)(e * candidates + i) * p.H;
         float score = 0.0f;

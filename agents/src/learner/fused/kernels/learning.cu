@@ -9,7 +9,6 @@ struct Targets {
 extern "C" __global__ void __launch_bounds__(256) td_targets(float *memory, const int *orders) {
     int block;
     const Targets o = mine<Targets>(orders, block);
-    begin();
     const int i = block * 256 + threadIdx.x;
     if (i >= o.rows) return;
     float value = fminf(memory[o.q1 + i], memory[o.q2 + i]);
@@ -29,7 +28,6 @@ struct Sequences {
 extern "C" __global__ void __launch_bounds__(128) sequences(float *memory, const int *orders) {
     int block;
     const Sequences o = mine<Sequences>(orders, block);
-    begin();
     const int b = block * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (b >= o.batch) return;
     float consistency = 0.0f, reward = 0.0f, value = 0.0f, priority = 0.0f, rho = 1.0f;
@@ -85,7 +83,6 @@ struct Climb {
 extern "C" __global__ void __launch_bounds__(256) climb(float *memory, const int *orders) {
     int block;
     const Climb o = mine<Climb>(orders, block);
-    begin();
     const int i = block * 256 + threadIdx.x, t = i / o.batch;
     if (i >= o.rows) return;
     float w = 1.0f / o.batch;
@@ -109,7 +106,6 @@ __device__ inline float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(
 extern "C" __global__ void __launch_bounds__(256) spectrum(float *memory, const int *orders) {
     int block;
     const Spectrum o = mine<Spectrum>(orders, block);
-    begin();
     const int i = block * 256 + threadIdx.x;
     if (i >= o.modes) return;
     const float radius = expf(-softplus(memory[o.raw_mu + i])), phase = memory[o.omega + i] * expf(memory[o.log_dt + i]);
@@ -125,7 +121,6 @@ struct SpectrumBack {
 extern "C" __global__ void __launch_bounds__(256) spectrum_back(float *memory, const int *orders) {
     int mode;
     const SpectrumBack o = mine<SpectrumBack>(orders, mode);
-    begin();
     float d_re = 0.0f, d_im = 0.0f;
     for (int r = threadIdx.x; r < o.rows; r += 256) {
         const float *z = memory + o.z + r * o.z_stride + mode, *dz = memory + o.dz + r * 2 * o.modes + mode;
@@ -159,7 +154,6 @@ struct Squares {
 extern "C" __global__ void __launch_bounds__(256) squares(float *memory, const int *orders) {
     int block;
     const Squares o = mine<Squares>(orders, block);
-    begin();
     float sum = 0.0f;
 #pragma unroll 8
     for (int i = block * 256 + threadIdx.x; i < o.count; i += 256 * o.blocks) sum += memory[o.x + i] * memory[o.x + i];
@@ -176,7 +170,6 @@ struct Adam {
 extern "C" __global__ void __launch_bounds__(256) adam(float *memory, const int *orders) {
     int block;
     const Adam o = mine<Adam>(orders, block);
-    begin();
     float sum = 0.0f;
     for (int i = threadIdx.x; i < o.squared; i += 256) sum += memory[o.squares + i];
     const float norm = sqrtf(block_sum(sum, 8));
@@ -203,7 +196,6 @@ struct Follow {
 extern "C" __global__ void __launch_bounds__(256) follow(float *memory, const int *orders) {
     int block;
     const Follow o = mine<Follow>(orders, block);
-    begin();
     const float rate = memory[o.rate], *__restrict__ x = memory + o.x;
     if (rate == 0.0f) return;
     float *__restrict__ slow = memory + o.slow;
@@ -220,7 +212,6 @@ struct Summary {
 extern "C" __global__ void __launch_bounds__(1024) summary(float *memory, const int *orders) {
     int block;
     const Summary o = mine<Summary>(orders, block);
-    begin();
     const float *losses = memory + o.sequences;
     for (int which = threadIdx.x / 32; which < 5 + 4 * o.horizon; which += 32) {
         float sum = 0.0f;

@@ -35,7 +35,6 @@ struct Norm {
 extern "C" __global__ void __launch_bounds__(128) norm_tanh(float *memory, const int *orders) {
     int block;
     const Norm o = mine<Norm>(orders, block);
-    begin();
     const int row = block * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= o.rows) return;
     // none of them overlap
@@ -62,7 +61,6 @@ struct NormBack {
 extern "C" __global__ void __launch_bounds__(128) norm_tanh_back(float *memory, const int *orders) {
     int block;
     const NormBack o = mine<NormBack>(orders, block);
-    begin();
     const int row = block * 4 + threadIdx.x / 32;
     if (row >= o.rows) return;
     const int at = row * o.columns;
@@ -90,7 +88,6 @@ extern "C" __global__ void __launch_bounds__(1024) column_sums(float *memory, co
     __shared__ float parts[32][33];
     int block;
     const ColumnSums o = mine<ColumnSums>(orders, block);
-    begin();
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = block * 32 + lane;
     float sum = 0.0f;
     if (column < o.columns) {
@@ -118,7 +115,6 @@ enum { COPY, ACT, ACT_BACK, JOIN };
 extern "C" __global__ void __launch_bounds__(256) cells(float *memory, const int *orders) {
     int block;
     const Cells o = mine<Cells>(orders, block);
-    begin();
     const int i = block * 256 + threadIdx.x, r = i / o.columns, c = i % o.columns;
     if (r >= o.rows) return;
     float *to = memory + o.to + r * o.to_stride + c;
