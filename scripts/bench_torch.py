@@ -12,7 +12,7 @@ through torch.compile (a plan's iteration and its policy's step, an update's two
 usage: python bench_torch.py [--preset small|light|paper] [--horizons 5,20] [--samples 512,8192] [--threads 1] [--repeats 20]
            [--bf16] [--json FILE]
        python bench_torch.py --device cuda [--preset ...] [--horizons 5,20] [--samples 512,8192] [--repeats 50]
-           [--seconds-limit 150] [--json FILE]
+           [--ways eager graph compile] [--seconds-limit 150] [--json FILE]
 needs: torch. On AMD processors PyTorch's MKL refuses its AVX-512 kernels; preload a library that defines
 `int mkl_serv_intel_cpu_true(void) { return 1; }` for a fair peer.
 """
@@ -305,9 +305,13 @@ def cuda_work(preset, what, way, horizon, samples, bf16):
     return lambda: agent.update(*batch).cpu()
 
 
-def cuda_cases(horizons, samples):
+WAYS = {"eager": "", "graph": " graph", "compile": " compile+graph"}
+
+
+def cuda_cases(horizons, samples, wanted):
     """What to time, in this order: what takes long to compile comes last."""
-    for ways in ("", " graph"), (" compile+graph",):
+    for ways in ("eager", "graph"), ("compile",):
+        ways = [WAYS[way] for way in ways if way in wanted]
         for what in "plan", "update":
             for horizon in horizons:
                 for n in samples if what == "plan" else samples[:1]:
@@ -338,7 +342,7 @@ def time_cuda(args):
     print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, {device}; float32 products in TF32, bf16 by autocast")
     print("wall ms from host to host: median (min-max), process CPU ms, seconds to prepare", flush=True)
     timings, per_step = [], {}  # per_step: seconds that the last of its kind took for each step of its horizon
-    for what, way, horizon, n, bf16 in cuda_cases(args.horizons, args.samples):
+    for what, way, horizon, n, bf16 in cuda_cases(args.horizons, args.samples, args.ways):
         of = f"torch mlp{way}{' bf16' * bf16}"
         b = PRESETS[args.preset]["batch"]
         size = f"E 1 N {n} H {horizon}" if what == "plan" else f"B {b} H {horizon}"
@@ -384,6 +388,7 @@ def main():
     parser.add_argument("--bf16", action="store_true", help="also time both with bfloat16 products, as is always done on cuda")
     parser.add_argument("--json", metavar="FILE", help="also write the timings there")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="how to run it; cuda only")
     parser.add_argument("--seconds-limit", type=float, default=150, help="start nothing that would end later; cuda only")
     args = parser.parse_args()
     args.samples = args.samples or [PRESETS[args.preset]["samples"]]
