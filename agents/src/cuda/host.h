@@ -168,9 +168,6 @@ static unsigned __ballot_sync(unsigned, bool yes) {
 struct float2 {
     float x, y;
 };
-struct uint2 {
-    unsigned x, y;
-};
 struct uint4 {
     unsigned x, y, z, w;
 };

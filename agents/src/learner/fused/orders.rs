@@ -64,7 +64,7 @@ impl Kernel {
     #[cfg(feature = "cuda")]
     pub fn shared(self) -> usize {
         // four stages of two tiles: STAGES and TILE_WORDS in `kernels/products.cu`
-        if self == Self::Products { 4 * 2 * 4 * (TILE * 40) } else { 0 }
+        if self == Self::Products { 4 * 2 * 4 * (TILE * 36) } else { 0 }
     }
 }
 

@@ -29,25 +29,27 @@ struct Product {
 // A block has a square of c. Its tiles of both factors come to shared memory asynchronously, STAGES of them on their way; two groups
 // of four warps share the depth of a tile, and a warp has a quarter of the square.
 constexpr int TILE = 64, DEPTH = 32, STAGES = 4, PRODUCT_THREADS = 256;
-constexpr int TILE_WORDS = TILE * (DEPTH + 8);
+constexpr int TILE_WORDS = TILE * (DEPTH + 4);
 
 // TILE lines (rows of a, columns of b) of DEPTH numbers along the sum, as they lie in memory: with ALONG neighbours of a line are
 // neighbours, without it neighbouring lines are. With these strides no two lanes of a warp read the same bank.
 template <bool ALONG> struct Factor {
-    static constexpr int STRIDE = ALONG ? DEPTH + 8 : TILE + 4;
-    static_assert((ALONG ? TILE : DEPTH) * STRIDE <= TILE_WORDS, "a tile has its place");
+    static constexpr int STRIDE = ALONG ? DEPTH + 4 : TILE + 8;
+    static_assert(TILE_WORDS == (ALONG ? TILE : DEPTH) * STRIDE, "tiles are of one size");
     const float *at;
     int stride, lines, inner, first;
 
+    __device__ static constexpr int place(int line, int k) { return ALONG ? line * STRIDE + k : k * STRIDE + line; }
+
     // W numbers at a time; zeros where there are none.
-    template <int W, bool WHOLE> __device__ void fetch(int first_k, u32 *tile) const {
-        constexpr int ACROSS = (ALONG ? DEPTH : TILE) / W, ROUNDS = TILE * DEPTH / W / PRODUCT_THREADS;
-#pragma unroll(W == 4 ? ROUNDS : 1)
-        for (int i = 0; i < ROUNDS; i++) {
+    template <int W> __device__ void fetch(int first_k, u32 *tile) const {
+        constexpr int ACROSS = (ALONG ? DEPTH : TILE) / W;
+#pragma unroll(W == 4 ? 2 : 1)
+        for (int i = 0; i < TILE * DEPTH / W / PRODUCT_THREADS; i++) {
             const int chunk = i * PRODUCT_THREADS + threadIdx.x, down = chunk / ACROSS, across = chunk % ACROSS * W;
             const int line = first + (ALONG ? down : across), k = first_k + (ALONG ? across : down);
             const int left = ALONG ? (line < lines ? inner - k : 0) : (k < inner ? lines - line : 0);
-            const int there = WHOLE || left > W ? W : left < 0 ? 0 : left;
+            const int there = left < 0 ? 0 : left < W ? left : W;
             const float *from = at + (there > 0 ? ALONG ? line * stride + k : k * stride + line : 0);
             copy_async<W>(tile + down * STRIDE + across, from, there);
         }
@@ -55,17 +57,9 @@ template <bool ALONG> struct Factor {
 
     // As many at a time as addresses allow; `aligned` has the low bits of all of them.
     __device__ void fetch(int first_k, u32 *tile, int aligned) const {
-        const bool whole = first + TILE <= lines && first_k + DEPTH <= inner;
-        if (aligned % 4 == 0 && whole) fetch<4, true>(first_k, tile);
-        else if (aligned % 4 == 0) fetch<4, false>(first_k, tile);
-        else if (aligned % 2 == 0) fetch<2, false>(first_k, tile);
-        else fetch<1, false>(first_k, tile);
-    }
-
-    // Two numbers along the sum. A lane takes neighbours where tensor cores speak of the t-th and the fourth behind it: sums do not mind.
-    __device__ static uint2 pair(const u32 *tile, int line, int k) {
-        if (ALONG) return *(const uint2 *)(tile + line * STRIDE + k);
-        return {tile[k * STRIDE + line], tile[(k + 1) * STRIDE + line]};
+        if (aligned % 4 == 0) fetch<4>(first_k, tile);
+        else if (aligned % 2 == 0) fetch<2>(first_k, tile);
+        else fetch<1>(first_k, tile);
     }
 };
 
@@ -77,7 +71,7 @@ __device__ inline void multiply(const Product &o, const float *memory, int first
     const Factor<ALONG_A> a = {memory + o.a, o.a_stride, o.flags & ONES ? o.rows - 1 : o.rows, o.inner, first_row};
     const Factor<ALONG_B> b = {memory + o.b, o.b_stride, o.columns, o.inner, first_column};
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const int row = warp / 2 % 2 * 32 + g, column = warp % 2 * 32 + g, k = warp / 4 * (DEPTH / 2) + 2 * t;
+    const int row = warp / 2 % 2 * 32 + g, column = warp % 2 * 32 + g, k = warp / 4 * (DEPTH / 2) + t;
     // with a line of ones the last row of c has the sums of b's columns
     const int ones = o.flags & ONES ? o.rows - 1 - first_row - row : -1;
     const int steps = (o.inner + DEPTH - 1) / DEPTH;
@@ -96,22 +90,23 @@ __device__ inline void multiply(const Product &o, const float *memory, int first
         __syncthreads();
         // everybody is done with the tiles of the step before
         fetch(step + STAGES - 1);
-        const u32 *tile_a = tiles + step % STAGES * 2 * TILE_WORDS, *tile_b = tile_a + TILE_WORDS;
+        const u32 *tile_a = tiles + step % STAGES * 2 * TILE_WORDS + a.place(row, k);
+        const u32 *tile_b = tiles + step % STAGES * 2 * TILE_WORDS + TILE_WORDS + b.place(column, k);
 #pragma unroll
         for (int part = 0; part < DEPTH / 2; part += 8) {
             u32 x[2][4];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int line = 8 * i;
-                uint2 pair = a.pair(tile_a, row + line, k + part);
-                if (!ALONG_A && line == ones) pair.x = pair.y = __float_as_uint(1.0f);
-                x[i / 2][i % 2] = tf32(pair.x);
-                x[i / 2][i % 2 + 2] = tf32(pair.y);
+            for (int m = 0; m < 2; m++) {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    const int line = 16 * m + i % 2 * 8;
+                    x[m][i] = tf32(tile_a[a.place(line, part + i / 2 * 4)]);
+                    if (!ALONG_A && line == ones) x[m][i] = word(1.0f, 0.0f);
+                }
             }
 #pragma unroll
             for (int n = 0; n < 4; n++) {
-                const uint2 pair = b.pair(tile_b, column + 8 * n, k + part);
-                const u32 y[2] = {tf32(pair.x), tf32(pair.y)};
+                const u32 y[2] = {tf32(tile_b[b.place(8 * n, part)]), tf32(tile_b[b.place(8 * n, part + 4)])};
 #pragma unroll
                 for (int m = 0; m < 2; m++) mma(sum[m][n], x[m], y[0], y[1]);
             }
