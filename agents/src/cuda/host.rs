@@ -14,6 +14,8 @@ unsafe extern "C" {
 
 /// Kernels behind their header as a C++ compiler takes them. Functions that call `host::launch` may follow.
 pub(crate) fn on_host(header: &str, kernels: &str) -> String {
+    // a C++ compiler takes them: an update's kernels had one, and did not compile on the first GPU that saw it
+    assert!(!kernels.contains("(auto "), "NVRTC takes no generic lambdas");
     let (macros, rest): (Vec<&str>, Vec<&str>) = header.lines().partition(|line| line.starts_with("#define"));
     format!("{}\n{HOST}\n{}\n{ARITHMETIC}{kernels}\n", macros.join("\n"), rest.join("\n"))
 }
