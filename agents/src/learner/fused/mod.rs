@@ -22,7 +22,7 @@ use crate::config::{
 };
 use crate::ops::LAYER_NORM_EPSILON;
 use crate::replay::Batch;
-use orders::{Matrix, Program};
+use orders::{Kernel, Matrix, Program};
 use places::Places;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -41,7 +41,10 @@ const KERNELS: &str = concat!(
 
 /// What kernels are compiled with.
 fn header() -> String {
-    format!("#define BF16 0\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n")
+    let bytes = Kernel::Products.shared();
+    format!(
+        "#define BF16 0\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\nconstexpr int PRODUCT_BYTES = {bytes};\n"
+    )
 }
 
 /// Whether updates of such agents have kernels: TD-MPC with MLP dynamics, or with Koopman dynamics whose gate sees every latent or

@@ -61,9 +61,8 @@ impl Kernel {
     }
 
     /// Bytes of shared memory that it is given, beside what it declares itself.
-    #[cfg(feature = "cuda")]
     pub fn shared(self) -> usize {
-        // four stages of two tiles: STAGES and TILE_WORDS in `kernels/products.cu`
+        // four stages of two tiles, as `kernels/products.cu` asserts
         if self == Self::Products { 4 * 2 * 4 * (TILE * 36) } else { 0 }
     }
 }

@@ -6,7 +6,6 @@ use crate::config::tests::tiny;
 use crate::cuda::host::{function, on_host};
 use crate::learner::{Learner, LearnerState};
 use crate::rng::Stream;
-use orders::Kernel;
 use std::ffi::{c_int, c_void};
 use std::fmt::Write;
 use std::sync::LazyLock;

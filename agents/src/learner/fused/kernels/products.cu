@@ -30,6 +30,7 @@ struct Product {
 // of four warps share the depth of a tile, and a warp has a quarter of the square.
 constexpr int TILE = 64, DEPTH = 32, STAGES = 4, PRODUCT_THREADS = 256;
 constexpr int TILE_WORDS = TILE * (DEPTH + 4);
+static_assert(PRODUCT_BYTES == 4 * STAGES * 2 * TILE_WORDS, "a launch gives what is used");
 
 // TILE lines (rows of a, columns of b) of DEPTH numbers along the sum, as they lie in memory: with ALONG neighbours of a line are
 // neighbours, without it neighbouring lines are. With these strides no two lanes of a warp read the same bank.
