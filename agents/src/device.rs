@@ -109,6 +109,17 @@ pub(crate) fn is_flex(device: &Device) -> bool {
     }
 }
 
+/// Whether our fused operations have kernels for it, with or without autodiff; elsewhere they are plain tensors.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    match device.as_dispatch() {
+        #[cfg(feature = "cuda")]
+        DispatchDevice::Cube(_) => true,
+        #[cfg(feature = "cuda")]
+        DispatchDevice::Autodiff(inner) if matches!(**inner, DispatchDevice::Cube(_)) => true,
+        _ => is_flex(device),
+    }
+}
+
 /// The CPU device `flex` without autodiff: where planning takes place.
 pub(crate) fn is_plain_flex(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))

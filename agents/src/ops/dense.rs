@@ -48,13 +48,13 @@ fn rows_together(terms: usize, columns: usize) -> usize {
 #[derive(ExtensionType)]
 pub struct DenseGrads<B: Backend> {
     /// ∂L/∂(x·W + b), `[R, N]`
-    affine: FloatTensor<B>,
+    pub(super) affine: FloatTensor<B>,
     /// ∂L/∂b, `[N]`
-    bias: FloatTensor<B>,
+    pub(super) bias: FloatTensor<B>,
 }
 
 /// The dense layer as backend operations.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Autodiff)]
 pub trait DenseOps: Backend {
     /// act(x·W + b): `x [R, K]`, `weight [K, N]`, `bias [N]` → `[R, N]`.
     fn dense(
@@ -291,7 +291,7 @@ pub fn dense(
     activation: Activation,
     precision: Precision,
 ) -> Tensor<2> {
-    if crate::device::is_flex(&x.device()) {
+    if crate::device::has_kernels(&x.device()) {
         Tensor::from_dispatch(Dispatch::dense(
             x.into_dispatch(),
             weight.into_dispatch(),

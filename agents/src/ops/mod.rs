@@ -3,6 +3,8 @@
 
 mod adam;
 mod convolution;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 mod dense;
 mod flex;
 mod linear_rollout;
@@ -11,8 +13,6 @@ mod matrix;
 mod normalization;
 pub(crate) mod product;
 mod recurrence;
-#[cfg(feature = "cuda")]
-mod recurrence_cuda;
 pub(crate) mod simd;
 mod simnorm;
 mod two_hot;

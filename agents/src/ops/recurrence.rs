@@ -9,14 +9,14 @@
 use super::convolution::FftPlan;
 use super::flex::contiguous;
 use super::simd::multiversion;
-use crate::device::is_flex;
+use crate::device::{has_kernels, is_flex};
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
 use burn::backend::{
-    Autodiff, Backend, Dispatch, DispatchDevice, ExtensionType, Flex, backend_extension, tensor::FloatTensor,
+    Autodiff, Backend, Dispatch, ExtensionType, Flex, backend_extension, tensor::FloatTensor,
 };
 use burn::prelude::*;
 use burn::tensor::{DType, Shape};
@@ -269,7 +269,7 @@ impl<B: RecurrenceOps, C: CheckpointStrategy> RecurrenceOps for Autodiff<B, C> {
 /// - `lambda`: `[2m]` as `[Re | Im]`, `z0`: `[B, 2m]`, `c`: `[B, H, 2m]`; result `[B, H, 2m]`.
 pub fn diagonal_recurrence(lambda: Tensor<1>, z0: Tensor<2>, c: Tensor<3>, unroll: Unroll) -> Tensor<3> {
     let device = c.device();
-    if !has_kernel(&device) {
+    if !has_kernels(&device) {
         return diagonal_recurrence_reference(lambda, z0, c);
     }
     let method = unroll.resolve(&device);
@@ -279,20 +279,6 @@ pub fn diagonal_recurrence(lambda: Tensor<1>, z0: Tensor<2>, c: Tensor<3>, unrol
         c.into_dispatch(),
         method,
     ))
-}
-
-fn has_kernel(device: &Device) -> bool {
-    fn known(device: &DispatchDevice) -> bool {
-        match device {
-            DispatchDevice::Flex(_) => true,
-            #[cfg(feature = "cuda")]
-            DispatchDevice::Cube(_) => true,
-            DispatchDevice::Autodiff(inner) => known(inner),
-            #[allow(unreachable_patterns)]
-            _ => false,
-        }
-    }
-    known(device.as_dispatch())
 }
 
 /// The same step by step with plain tensor operations: the meaning of [`diagonal_recurrence`].

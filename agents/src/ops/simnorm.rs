@@ -18,7 +18,7 @@ use std::mem::MaybeUninit;
 const TILE: usize = 1 << 11;
 
 /// SimNorm as backend operations.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Autodiff)]
 pub trait SimNormOps: Backend {
     /// Softmax within groups of `group` numbers of the rows of `x [R, n]`.
     fn sim_norm(x: FloatTensor<Self>, group: usize) -> FloatTensor<Self>;
@@ -148,7 +148,7 @@ pub fn sim_norm(x: Tensor<2>, group: usize) -> Tensor<2> {
         group > 0 && n.is_multiple_of(group),
         "SimNorm: {n} numbers do not divide into groups of {group}"
     );
-    if crate::device::is_flex(&x.device()) {
+    if crate::device::has_kernels(&x.device()) {
         Tensor::from_dispatch(Dispatch::sim_norm(x.into_dispatch(), group))
     } else {
         sim_norm_reference(x, group)

@@ -39,13 +39,13 @@ pub enum NormActivation {
 /// Gradients of [`layer_norm`].
 #[derive(ExtensionType)]
 pub struct NormGrads<B: Backend> {
-    x: FloatTensor<B>,
-    gamma: FloatTensor<B>,
-    beta: FloatTensor<B>,
+    pub(super) x: FloatTensor<B>,
+    pub(super) gamma: FloatTensor<B>,
+    pub(super) beta: FloatTensor<B>,
 }
 
 /// LayerNorm + activation as backend operations.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cuda"), Autodiff)]
 pub trait NormOps: Backend {
     /// y = act(γ · (x − mean) / sqrt(var + 1e-5) + β), statistics over the last dimension of `x [R, n]`.
     fn normalise(
@@ -235,7 +235,7 @@ impl<B: NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
 /// # Shapes
 /// - `x`: `[R, n]`, `gamma` and `beta`: `[n]`; result `[R, n]`.
 pub fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, activation: NormActivation) -> Tensor<2> {
-    if crate::device::is_flex(&x.device()) {
+    if crate::device::has_kernels(&x.device()) {
         Tensor::from_dispatch(Dispatch::normalise(
             x.into_dispatch(),
             gamma.into_dispatch(),
