@@ -35,6 +35,14 @@ __device__ inline void mma(float *sum, const u32 *a, u32 b0, u32 b1) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// Four matrices of 8 rows of four words in shared memory: lane 8 i + r says where row r of matrix i begins, aligned to 16 bytes, and
+// gets word t of row g of each.
+__device__ inline void load_matrices(u32 *words, const u32 *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"((u32)__cvta_generic_to_shared(row)));
+}
+
 // The first `count` of W numbers go to shared memory, behind them zeros, while the thread goes on; both ends are aligned to W.
 template <int W> __device__ inline void copy_async(u32 *to, const float *from, int count) {
     const u32 at = (u32)__cvta_generic_to_shared(to), bytes = 4 * count;

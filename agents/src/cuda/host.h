@@ -204,6 +204,13 @@ static unsigned word(float a, float) { return __float_as_uint(a); }
 static float product_of(unsigned a, unsigned b) { return __uint_as_float(a) * __uint_as_float(b); }
 #endif
 
+static void load_matrices(unsigned *words, const unsigned *row) {
+    if ((size_t)row % 16 != 0) abort();
+    const unsigned lane = threadIdx.x % 32;
+    const unsigned long long *rows = exchange(row);
+    for (unsigned i = 0; i < 4; i++) words[i] = ((const unsigned *)rows[8 * i + lane / 4])[lane % 4];
+}
+
 static void mma(float *sum, const unsigned *a, unsigned b0, unsigned b1) {
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     unsigned(*words)[6] = host::words[host::exchanges[threadIdx.x]++ % 2][warp];

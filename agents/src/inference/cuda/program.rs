@@ -118,7 +118,7 @@ impl Program {
 
     /// Tiles of 16 rows that a block takes of `rows`: as few as keep all multiprocessors busy, and no more than fit.
     pub fn tiles(&self, rows: usize) -> usize {
-        let fits = |tiles: &usize| self.sizes.shared_bytes(*tiles) <= self.shared_limit;
+        let fits = |tiles: &usize| self.sizes.fit(*tiles, self.shared_limit);
         let wanted = rows.div_ceil(16).div_ceil(self.multiprocessors);
         let largest = [4, 2, 1].into_iter().filter(fits).find(|tiles| *tiles <= wanted.max(1));
         largest.unwrap_or(1)

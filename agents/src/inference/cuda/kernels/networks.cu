@@ -6,11 +6,17 @@ struct At {
     int row, column, i, n;
 };
 
+// Blocks of 64 rows in TF32 have room for one buffer of hidden activations: a layer's output takes the place of its input, once all
+// warps have read it and hold the sums of all of their columns.
+template <int MT> constexpr bool IN_PLACE = MT == 4 && !BF16;
+
 // The products of a layer: `after(at, y0, y1)` gets two neighbouring columns with their bias.
 template <int MT, int NT, class After>
 __device__ inline void product(const Layer l, const u32 *x, int stride, const uint4 *weights, const float *vectors, After after) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    for (int first = warp * NT; first < l.tiles; first += WARPS * NT) {
+    static_assert(!IN_PLACE<MT> || WIDEST <= 32 * WARPS, "one turn for all columns of a layer");
+    for (int first = warp * NT; first < l.tiles || IN_PLACE<MT>; first += WARPS * NT) {
+        const int pairs = first < l.tiles ? l.pairs : 0;
         float sum[MT][NT][4];
 #pragma unroll
         for (int m = 0; m < MT; m++)
@@ -27,33 +33,34 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
             const int tile = first + n < l.tiles ? first + n : l.tiles - 1;
             w[n] = weights + l.weight + tile * l.pairs * 32 + lane;
 #pragma unroll
-            for (int i = 0; i < AHEAD; i++) next[i][n] = __ldg(w[n] + (i < l.pairs ? i : 0) * 32);
+            for (int i = 0; i < AHEAD; i++) next[i][n] = __ldg(w[n] + (i < pairs ? i : 0) * 32);
         }
-        const u32 *row = x + g * stride + t;
+        const u32 *row = x + lane % 16 * stride + lane / 16 * 4;
 #pragma unroll 1
-        for (int from = 0; from < l.pairs; from += AHEAD) {
+        for (int from = 0; from < pairs; from += AHEAD) {
 #pragma unroll
             for (int i = 0; i < AHEAD; i++) {
                 const int p = from + i;
-                if (p >= l.pairs) break;
+                if (p >= pairs) break;
                 uint4 b[NT];
 #pragma unroll
                 for (int n = 0; n < NT; n++) {
                     b[n] = next[i][n];
-                    if (p + AHEAD < l.pairs) next[i][n] = __ldg(w[n] + (p + AHEAD) * 32);
+                    if (p + AHEAD < pairs) next[i][n] = __ldg(w[n] + (p + AHEAD) * 32);
                 }
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
 #pragma unroll
                     for (int m = 0; m < MT; m++) {
-                        const u32 *at = row + 16 * m * stride + 16 * p + 8 * half;
-                        const u32 a[4] = {at[0], at[8 * stride], at[4], at[8 * stride + 4]};
+                        u32 a[4];
+                        load_matrices(a, row + 16 * m * stride + 16 * p + 8 * half);
 #pragma unroll
                         for (int n = 0; n < NT; n++) mma(sum[m][n], a, half ? b[n].z : b[n].x, half ? b[n].w : b[n].y);
                     }
                 }
             }
         }
+        if (IN_PLACE<MT>) __syncthreads();
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             if (first + n >= l.tiles) continue;
@@ -65,6 +72,7 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
                 after(At{16 * m + g + 8, column, 2 * m + 1, n}, sum[m][n][2] + b0, sum[m][n][3] + b1);
             }
         }
+        if (IN_PLACE<MT>) break;
     }
 }
 
@@ -82,7 +90,7 @@ template <int MT> struct Block {
     const uint4 *weights;
     const float *vectors;
     u32 *za;        // [ROWS, ZA_STRIDE]
-    u32 *hidden[2]; // [ROWS, HIDDEN_STRIDE]
+    u32 *hidden[2]; // [ROWS, HIDDEN_STRIDE], one if layers work in place
     float *state;   // [ROWS, A_AT], Koopman only
     float *gate;    // [ROWS, GATES], Koopman with a gate only
     float2 *partial; // [ROWS, WARPS]
@@ -91,7 +99,7 @@ template <int MT> struct Block {
         partial = (float2 *)memory;
         za = (u32 *)(partial + ROWS * WARPS);
         hidden[0] = za + ROWS * ZA_STRIDE;
-        hidden[1] = hidden[0] + ROWS * HIDDEN_STRIDE;
+        hidden[1] = hidden[0] + (IN_PLACE<MT> ? 0 : ROWS * HIDDEN_STRIDE);
         state = (float *)(hidden[1] + ROWS * HIDDEN_STRIDE);
         gate = state + ROWS * STATES;
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers

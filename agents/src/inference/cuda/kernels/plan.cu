@@ -166,9 +166,9 @@ template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, 
 }
 
 #ifdef HOST
-static u64 shared_memory[1 << 15];
+alignas(16) static u64 shared_memory[1 << 15];
 #else
-extern __shared__ u64 shared_memory[];
+extern __shared__ __align__(16) u64 shared_memory[];
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS) propose(Plan p) { propose_of<1>(p, (u32 *)shared_memory); }
