@@ -1,5 +1,5 @@
-// Kernels on a CPU, for tests: a C++ compiler takes the same text, with this before it. The threads of a block are fibers that
-// run one after the other between barriers, its blocks run last to first, so that orders which do not wait for each other are
+// Kernels on a CPU, for tests: a C++ compiler takes the same text, with this before it. The threads of a block are fibers; a warp
+// runs as far as it can without the others, blocks run last to first, so that orders which do not wait for each other are
 // found out. Tensor cores multiply what they are given: unrounded numbers with TF32.
 
 #include <cmath>
@@ -35,6 +35,8 @@ static std::vector<std::vector<char>> stacks;
 static std::vector<bool> done;
 static ucontext_t scheduler;
 static Barrier whole, warps[32];
+// By thread: the round of the block's barrier that it waits for, −1 if it does not.
+static int waits[1024];
 static unsigned running[33]; // threads of every warp, and of the block
 static std::function<void()> body;
 // two of each: a thread is at most one exchange ahead of the others of its warp
@@ -62,10 +64,12 @@ static void wait(Barrier &barrier, const unsigned &threads) {
         if (barrier.arrived >= threads) {
             barrier.arrived = 0;
             barrier.round++;
-            return;
+            break;
         }
+        if (&barrier == &whole) waits[threadIdx.x] = round;
         yield();
     }
+    waits[threadIdx.x] = -1;
 }
 
 static void wait_for_warp() { wait(warps[threadIdx.x / 32], running[threadIdx.x / 32]); }
@@ -89,6 +93,7 @@ static void block(unsigned threads) {
     for (unsigned i = 0; i < 32; i++) running[i] = threads > 32 * i ? (threads - 32 * i < 32 ? threads - 32 * i : 32) : 0;
     for (unsigned i = 0; i < threads; i++) {
         copies[i].assign(1, {});
+        waits[i] = -1;
         stacks[i].resize(1 << 15);
         getcontext(&fibers[i]);
         fibers[i].uc_stack.ss_sp = stacks[i].data();
@@ -97,10 +102,16 @@ static void block(unsigned threads) {
         makecontext(&fibers[i], fiber, 0);
     }
     while (running[32] > 0) {
-        for (unsigned i = 0; i < threads; i++) {
-            if (done[i]) continue;
-            threadIdx.x = i;
-            swapcontext(&scheduler, &fibers[i]);
+        for (unsigned warp = 0; warp < threads; warp += 32) {
+            for (bool moves = true; moves;) {
+                moves = false;
+                for (unsigned i = warp; i < warp + 32 && i < threads; i++) {
+                    if (done[i] || (waits[i] == (int)whole.round && whole.arrived < running[32])) continue;
+                    moves = true;
+                    threadIdx.x = i;
+                    swapcontext(&scheduler, &fibers[i]);
+                }
+            }
         }
     }
 }
