@@ -36,6 +36,10 @@ pub(super) struct Sizes {
     pub latent: usize,
     /// Widest output that is kept.
     widest: usize,
+    /// The same of the dynamics.
+    motion_widest: usize,
+    /// Where packed weights of the dynamics begin, and how many they are, in units of 16 bytes.
+    motion: [usize; 2],
     states: usize,
     gates: usize,
 }
@@ -88,12 +92,23 @@ impl Sizes {
         self.words(self.latent)
     }
 
-    /// Shared memory of a block of 16·`tiles` rows, in bytes: what `Block` in `kernels/networks.cu` takes.
+    /// Shared memory of a block of 16·`tiles` rows that asks any network, in bytes.
     pub fn shared_bytes(&self, tiles: usize) -> usize {
+        self.block_bytes(tiles, self.widest)
+    }
+
+    /// Shared memory of one that asks the dynamics, and whether it has their weights there: it does if they fit.
+    pub fn motion_bytes(&self, tiles: usize, limit: usize) -> (usize, bool) {
+        let block = self.block_bytes(tiles, self.motion_widest);
+        let near = block + 16 * self.motion[1];
+        if near <= limit { (near, true) } else { (block, false) }
+    }
+
+    /// What `Block` in `kernels/networks.cu` takes.
+    fn block_bytes(&self, tiles: usize, widest: usize) -> usize {
         let (z, a) = (self.latent_words(), self.words(self.action));
         let za = (z + a.next_multiple_of(16)).max((z + a).next_multiple_of(16)).next_multiple_of(8) + 4;
-        let widest = self.widest.next_multiple_of(16 * self.per_word);
-        let hidden = self.words(widest).next_multiple_of(8) + 4;
+        let hidden = self.words(widest.next_multiple_of(16 * self.per_word)).next_multiple_of(8) + 4;
         let buffers = if self.in_place(tiles) { 1 } else { 2 };
         16 * tiles * (8 * self.warps + 4 * (za + buffers * hidden + self.states + self.gates))
     }
@@ -132,6 +147,8 @@ impl Layout {
             per_word,
             latent: latent.next_multiple_of(8),
             widest: parts.widest(),
+            motion_widest: parts.motion_widest(),
+            motion: [0; 2],
             states: if modes > 0 { latent.next_multiple_of(8) } else { 0 },
             gates: gated.map_or(0, |(s, _)| outputs(s).next_multiple_of(8)),
         };
@@ -153,20 +170,21 @@ impl Layout {
     }
 
     fn write(&mut self, parts: &Parts, precision: Precision, latent: usize, modes: usize, width: usize) {
-        let Sizes { observation, action, warps, widest, states, gates, .. } = self.sizes;
+        let Sizes { observation, action, warps, widest, motion_widest, states, gates, .. } = self.sizes;
         let bf16 = u8::from(precision == Precision::Bf16);
         let koopman = u8::from(modes > 0);
         let mut text = format!(
             "struct Layer {{ int weight, bias, pairs, tiles; }};\nstruct Last {{ int weight, bias; }};\n\
              struct Norm {{ int gamma, beta; }};\nstruct Critic {{ Layer input; Norm norm; Layer hidden; Last last; }};\n#define BF16 {bf16}\n#define WARPS {warps}\n\
              #define REFIT_THREADS {}\n#define KOOPMAN {koopman}\n#define GATED {}\n\
-             constexpr int O = {observation}, A = {action}, D = {latent}, WIDEST = {widest}, STATES = {states}, \
+             constexpr int O = {observation}, A = {action}, D = {latent}, WIDEST = {widest}, MOTION_WIDEST = {motion_widest}, STATES = {states}, \
              GATES = {gates}, CRITIC_WIDTH = {width};\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n",
             super::REFIT_THREADS,
             u8::from(gates > 0),
         );
         let mut add = |line: String| writeln!(text, "{line}").expect("a string takes everything");
         add(self.network("ENCODER", &parts.encoder, Input::Plain, 0, modes));
+        let motion_at = self.packed_len;
         match &parts.motion {
             MotionParts::Mlp(net) => add(self.network("DYNAMICS", net, Input::LatentAction, 0, 0)),
             MotionParts::Koopman(koopman) => {
@@ -186,6 +204,9 @@ impl Layout {
                 add(format!("constexpr int LAMBDA = {lambda}, RECONDITION_EVERY = {recondition_every};"));
             }
         }
+        let motion_count = self.packed_len - motion_at;
+        self.sizes.motion = [motion_at, motion_count];
+        add(format!("constexpr int MOTION_AT = {motion_at}, MOTION_COUNT = {motion_count};"));
         if modes == 0 {
             add("constexpr int RECONDITION_EVERY = 1;".into());
         }
@@ -294,13 +315,17 @@ impl Parts {
         let outputs = |layers: &[Linear]| layers.iter().map(|(w, _)| w.dims()[1]).max().unwrap_or(0);
         let mut widest = self.encoder[0].0.dims()[0].max(outputs(&self.encoder));
         widest = widest.max(outputs(&self.reward)).max(outputs(&self.policy));
-        widest = widest.max(outputs(&self.critics[0].layers));
+        widest.max(outputs(&self.critics[0].layers)).max(self.motion_widest())
+    }
+
+    /// The same of the dynamics.
+    fn motion_widest(&self) -> usize {
+        let outputs = |layers: &[Linear]| layers.iter().map(|(w, _)| w.dims()[1]).max().unwrap_or(0);
         match &self.motion {
-            MotionParts::Mlp(net) => widest.max(outputs(net)),
+            MotionParts::Mlp(net) => outputs(net),
             MotionParts::Koopman(koopman) => {
                 let KoopmanParts { action_encoder, gate, .. } = &**koopman;
-                let gate = gate.as_ref().map_or(0, |(s, _)| outputs(s));
-                widest.max(outputs(action_encoder)).max(gate)
+                outputs(action_encoder).max(gate.as_ref().map_or(0, |(s, _)| outputs(s)))
             }
         }
     }
@@ -354,6 +379,8 @@ mod tests {
             per_word,
             latent: 56,
             widest: 512,
+            motion_widest: 128,
+            motion: [0, 200 * 32 / per_word],
             states: 56,
             gates: 64,
         };

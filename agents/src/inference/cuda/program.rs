@@ -23,7 +23,7 @@ pub(super) struct Program {
     pub stream: Arc<CudaStream>,
     pub sizes: Sizes,
     pub multiprocessors: usize,
-    shared_limit: usize,
+    pub shared_limit: usize,
     context: Arc<CudaContext>,
     header: String,
     /// By the tiles of their blocks.
@@ -95,7 +95,9 @@ impl Program {
         if let Some(module) = self.modules.get(&tiles) {
             return Ok(module.clone());
         }
-        let source = format!("{}#define TILES {tiles}\n{ARITHMETIC}{KERNELS}", self.header);
+        let near = u8::from(self.sizes.motion_bytes(tiles, self.shared_limit).1);
+        let forms = format!("#define TILES {tiles}\n#define NEAR {near}\n");
+        let source = format!("{}{forms}{ARITHMETIC}{KERNELS}", self.header);
         let module = cuda::compile(&self.context, source)?;
         self.modules.insert(tiles, module.clone());
         Ok(module)

@@ -48,7 +48,8 @@ impl Session {
         let (plan, out) = (shape.plan(sizes, bases), shape.out(sizes, bases));
         let draw = program.function("draw", 1)?;
         let mut turns = Vec::new();
-        for turn in shape.turns(sizes, |rows| program.tiles(rows), program.multiprocessors) {
+        let tiles = |rows| program.tiles(rows);
+        for turn in shape.turns(sizes, tiles, program.multiprocessors, program.shared_limit) {
             turns.push((program.function(turn.kernel, turn.tiles)?, turn));
         }
         // asking for these waits for the stream, which it may not while it captures

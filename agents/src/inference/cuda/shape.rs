@@ -238,11 +238,21 @@ impl Shape {
         }
     }
 
-    /// The kernels behind the noise, with `tiles(rows)` tiles a block, on a device that runs `at_once` blocks.
-    pub fn turns(&self, sizes: Sizes, tiles: impl Fn(usize) -> usize, at_once: usize) -> Vec<Turn> {
+    /// The kernels behind the noise, with `tiles(rows)` tiles a block, on a device that runs `at_once` blocks with so much shared
+    /// memory.
+    pub fn turns(
+        &self,
+        sizes: Sizes,
+        tiles: impl Fn(usize) -> usize,
+        at_once: usize,
+        shared: usize,
+    ) -> Vec<Turn> {
         let (e, threads) = (self.environments, 32 * sizes.warps);
         let turn = |kernel, tiles: usize, blocks, arguments| {
-            let shared = sizes.shared_bytes(tiles);
+            let shared = match kernel {
+                "imagine" => sizes.motion_bytes(tiles, shared).0,
+                _ => sizes.shared_bytes(tiles),
+            };
             Turn { kernel, tiles, blocks, threads, shared, arguments }
         };
         let mut turns = vec![turn("propose", 1, (e * self.proposed.max(1)).div_ceil(16), vec![])];

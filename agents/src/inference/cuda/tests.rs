@@ -36,9 +36,13 @@ const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned
 
 /// A plan as a GPU makes it, with blocks of so many tiles.
 fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Question) -> Vec<Answer> {
+    // blocks of one tile have the weights of the dynamics in their shared memory
+    let shared = if tiles == 1 { 1 << 18 } else { 0 };
     let layout = Layout::new(parts, precision).expect("narrow networks");
     let sizes = layout.sizes;
-    let header = format!("{}#define TILES {tiles}\n", layout.header);
+    let near = u8::from(sizes.motion_bytes(tiles, shared).1);
+    assert_eq!(near == 1, tiles == 1);
+    let header = format!("{}#define TILES {tiles}\n#define NEAR {near}\n", layout.header);
     let text = on_host(&header, KERNELS) + ENTRY;
     // SAFETY: the function above has this type.
     let run = unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) };
@@ -67,7 +71,7 @@ fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Que
     };
     let plan = shape.plan(sizes, bases);
     // with one tile a block, critics are asked apart
-    for turn in shape.turns(sizes, |_| tiles, if tiles == 1 { 1000 } else { 0 }) {
+    for turn in shape.turns(sizes, |_| tiles, if tiles == 1 { 1000 } else { 0 }, shared) {
         let kernel = NAMES.iter().position(|name| *name == turn.kernel).expect("a kernel of plans");
         call(kernel, turn.blocks, turn.threads, &[(&raw const plan).cast()], &turn.arguments);
     }
@@ -155,6 +159,22 @@ fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
     config.planner.kind = PlannerKind::Mppi2;
     agree("mlp, mppi2", &config, 1);
     agree("mlp, in place", &config, 4);
+}
+
+/// What is summed with what does not depend on how many rows a block has, or on where the weights are.
+#[test]
+fn a_plan_is_the_same_in_blocks_of_any_size() {
+    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
+        let mut config = config(dynamics);
+        config.model.hidden_dim = 40;
+        let bits = |tiles| {
+            let found = decide(&config, Precision::F32, tiles).into_iter();
+            let numbers = found.flat_map(|(found, _)| [found.action, found.mean, vec![found.elite_score]]);
+            numbers.flatten().map(f32::to_bits).collect::<Vec<u32>>()
+        };
+        let alone = bits(1);
+        assert!(alone == bits(2) && alone == bits(4), "{dynamics:?}");
+    }
 }
 
 /// Eight bits of every factor: scores are near, sequences that are nearly as good may take each other's places.

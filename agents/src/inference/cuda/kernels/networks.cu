@@ -10,20 +10,40 @@ struct At {
 // warps have read it and hold the sums of all of their columns.
 template <int MT> constexpr bool IN_PLACE = MT == 4 && !BF16;
 
+// Packed weights in the device's memory.
+struct Far {
+    const uint4 *all;
+    __device__ const uint4 *at(int i) const { return all + i; }
+    __device__ static uint4 load(const uint4 *from) { return __ldg(from); }
+};
+
+// Those of the dynamics in shared memory.
+struct Near {
+    const uint4 *here;
+    __device__ const uint4 *at(int i) const { return here + (i - MOTION_AT); }
+    __device__ static uint4 load(const uint4 *from) { return *from; }
+};
+
 // The products of a layer: `after(at, y0, y1)` gets two neighbouring columns with their bias.
-template <int MT, int NT, class After>
-__device__ inline void product(const Layer l, const u32 *x, int stride, const uint4 *weights, const float *vectors, After after) {
+template <int MT, int NT, class Weights, class After>
+__device__ inline void product(const Layer l, const u32 *x, int stride, const Weights weights, const float *vectors, After after) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     static_assert(!IN_PLACE<MT> || WIDEST <= 32 * WARPS, "one turn for all columns of a layer");
     for (int first = warp * NT; first < l.tiles || IN_PLACE<MT>; first += WARPS * NT) {
         const int pairs = first < l.tiles ? l.pairs : 0;
-        float sum[MT][NT][4];
+        // products of one tile would wait for each other: they are sums of their own, until the end; as many whatever the rows are,
+        // on whose number no bit depends
+        constexpr int CHAINS = 4 / NT;
+        float sum[CHAINS][MT][NT][4];
 #pragma unroll
-        for (int m = 0; m < MT; m++)
+        for (int n = 0; n < NT; n++) {
+            const int column = 8 * (first + n < l.tiles ? first + n : l.tiles - 1) + 2 * t;
+            const float bias[2] = {vectors[l.bias + column], vectors[l.bias + column + 1]};
 #pragma unroll
-            for (int n = 0; n < NT; n++)
+            for (int m = 0; m < MT; m++)
 #pragma unroll
-                for (int i = 0; i < 4; i++) sum[m][n][i] = 0.0f;
+                for (int i = 0; i < 4 * CHAINS; i++) sum[i / 4][m][n][i % 4] = i < 4 ? bias[i % 2] : 0.0f;
+        }
         // a block waits for the cache and for little else: its warps have as many loads on their way as there are registers
         constexpr int AHEAD = NT == 1 ? 4 : MT <= 2 ? 2 : 1;
         const uint4 *w[NT];
@@ -31,9 +51,9 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             const int tile = first + n < l.tiles ? first + n : l.tiles - 1;
-            w[n] = weights + l.weight + tile * l.pairs * 32 + lane;
+            w[n] = weights.at(l.weight) + tile * l.pairs * 32 + lane;
 #pragma unroll
-            for (int i = 0; i < AHEAD; i++) next[i][n] = __ldg(w[n] + (i < pairs ? i : 0) * 32);
+            for (int i = 0; i < AHEAD; i++) next[i][n] = Weights::load(w[n] + (i < pairs ? i : 0) * 32);
         }
         const u32 *row = x + lane % 16 * stride + lane / 16 * 4;
 #pragma unroll 1
@@ -46,7 +66,7 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
 #pragma unroll
                 for (int n = 0; n < NT; n++) {
                     b[n] = next[i][n];
-                    if (p + AHEAD < pairs) next[i][n] = __ldg(w[n] + (p + AHEAD) * 32);
+                    if (p + AHEAD < pairs) next[i][n] = Weights::load(w[n] + (p + AHEAD) * 32);
                 }
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
@@ -55,7 +75,8 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
                         u32 a[4];
                         load_matrices(a, row + 16 * m * stride + 16 * p + 8 * half);
 #pragma unroll
-                        for (int n = 0; n < NT; n++) mma(sum[m][n], a, half ? b[n].z : b[n].x, half ? b[n].w : b[n].y);
+                        for (int n = 0; n < NT; n++)
+                            mma(sum[(2 * i + half) % CHAINS][m][n], a, half ? b[n].z : b[n].x, half ? b[n].w : b[n].y);
                     }
                 }
             }
@@ -65,11 +86,13 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
         for (int n = 0; n < NT; n++) {
             if (first + n >= l.tiles) continue;
             const int column = 8 * (first + n) + 2 * t;
-            const float b0 = vectors[l.bias + column], b1 = vectors[l.bias + column + 1];
 #pragma unroll
             for (int m = 0; m < MT; m++) {
-                after(At{16 * m + g, column, 2 * m, n}, sum[m][n][0] + b0, sum[m][n][1] + b1);
-                after(At{16 * m + g + 8, column, 2 * m + 1, n}, sum[m][n][2] + b0, sum[m][n][3] + b1);
+                float *y = sum[0][m][n];
+#pragma unroll
+                for (int i = 4; i < 4 * CHAINS; i++) y[i % 4] += sum[i / 4][m][n][i % 4];
+                after(At{16 * m + g, column, 2 * m, n}, y[0], y[1]);
+                after(At{16 * m + g + 8, column, 2 * m + 1, n}, y[2], y[3]);
             }
         }
         if (IN_PLACE<MT>) break;
@@ -77,25 +100,26 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const ui
 }
 
 // The same with as many tiles a warp as the layer has work for.
-template <int MT, class After>
-__device__ inline void dense(const Layer l, const u32 *x, int stride, const uint4 *weights, const float *vectors, After after) {
+template <int MT, class Weights, class After>
+__device__ inline void dense(const Layer l, const u32 *x, int stride, const Weights weights, const float *vectors, After after) {
     if (l.tiles > 2 * WARPS) product<MT, 4>(l, x, stride, weights, vectors, after);
     else if (l.tiles > WARPS) product<MT, 2>(l, x, stride, weights, vectors, after);
     else product<MT, 1>(l, x, stride, weights, vectors, after);
 }
 
-// A block's shared memory and the networks.
-template <int MT> struct Block {
-    static constexpr int ROWS = 16 * MT;
-    const uint4 *weights;
+// A block's shared memory and the networks, of which no hidden layer is wider than WIDTH.
+template <int MT, int WIDTH, class Weights> struct Block {
+    static constexpr int ROWS = 16 * MT, HIDDEN_STRIDE = stride_of(WIDTH);
+    Weights weights;
     const float *vectors;
     u32 *za;        // [ROWS, ZA_STRIDE]
     u32 *hidden[2]; // [ROWS, HIDDEN_STRIDE], one if layers work in place
     float *state;   // [ROWS, A_AT], Koopman only
     float *gate;    // [ROWS, GATES], Koopman with a gate only
     float2 *partial; // [ROWS, WARPS]
+    u32 *end;
 
-    __device__ Block(u32 *memory, const uint4 *weights, const float *vectors) : weights(weights), vectors(vectors) {
+    __device__ Block(u32 *memory, const Weights weights, const float *vectors) : weights(weights), vectors(vectors) {
         partial = (float2 *)memory;
         za = (u32 *)(partial + ROWS * WARPS);
         hidden[0] = za + ROWS * ZA_STRIDE;
@@ -103,7 +127,7 @@ template <int MT> struct Block {
         state = (float *)(hidden[1] + ROWS * HIDDEN_STRIDE);
         gate = state + ROWS * STATES;
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
-        u32 *end = (u32 *)(gate + ROWS * GATES);
+        end = (u32 *)(gate + ROWS * GATES);
         for (u32 *w = memory + threadIdx.x; w < end; w += THREADS) *w = 0;
         __syncthreads();
     }

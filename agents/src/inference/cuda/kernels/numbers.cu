@@ -3,10 +3,11 @@
 // `draw` makes the noise, `propose` encodes observations and asks the policy for its sequences, `imagine` rolls candidates
 // through the dynamics, `judge` asks reward and critics about all latents at once, `refit` selects elites and moves the
 // sampling distribution. A block takes ROWS rows through a network while their activations stay in shared memory; weights are
-// laid out as tensor cores want them (see `pack`) and come from the second-level cache, each 16 bytes a thread.
+// laid out as tensor cores want them (see `pack`) and come from the second-level cache, each 16 bytes a thread; those of the
+// dynamics, which every step needs again, are copied to shared memory where there is room.
 //
-// These files are one text, in the order of `program.rs`. A header made by `layout.rs` comes before them: sizes, layers (struct Layer), BF16 (0: TF32), WARPS, and TILES, a
-// sixteenth of the rows of a block.
+// These files are one text, in the order of `mod.rs`. A header made by `layout.rs` comes before them: sizes, layers (struct Layer), BF16 (0: TF32), WARPS, TILES, a
+// sixteenth of the rows of a block, and NEAR: whether `imagine` copies the weights of the dynamics.
 
 #if BF16
 constexpr int PER_WORD = 2;
@@ -24,7 +25,7 @@ constexpr int A_AT = up(D, 8);
 constexpr int Z_WORDS = words(A_AT);
 constexpr int ZA_WORDS = Z_WORDS + up(words(A), 16) > up(Z_WORDS + words(A), 16) ? Z_WORDS + up(words(A), 16) : up(Z_WORDS + words(A), 16);
 constexpr int ZA_STRIDE = up(ZA_WORDS, 8) + 4;
-constexpr int HIDDEN_STRIDE = up(words(up(WIDEST, 16 * PER_WORD)), 8) + 4;
+__host__ __device__ constexpr int stride_of(int width) { return up(words(up(width, 16 * PER_WORD)), 8) + 4; }
 constexpr float WORST = -1e30f;
 
 // Two neighbouring numbers of a row; `column` is even.

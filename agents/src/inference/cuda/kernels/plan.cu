@@ -32,16 +32,16 @@ enum { MPPI, MPPI2, CEM };
 
 // z_0 of every environment, the first distribution, and the policy's sequences.
 template <int MT> __device__ inline void propose_of(const Plan &p, u32 *memory) {
-    Block<MT> b(memory, p.weights, p.vectors);
-    const int each = p.P > 0 ? p.P : 1, rows = p.E * each, first = blockIdx.x * Block<MT>::ROWS;
+    Block<MT, WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
+    const int each = p.P > 0 ? p.P : 1, rows = p.E * each, first = blockIdx.x * b.ROWS;
     u32 *observed = b.hidden[1]; // the first layer writes to the other
-    for (int i = threadIdx.x; i < Block<MT>::ROWS * O; i += THREADS) {
+    for (int i = threadIdx.x; i < b.ROWS * O; i += THREADS) {
         const int r = i / O, c = i % O;
         const float x = first + r < rows ? p.observations[(first + r) / each * O + c] : 0.0f;
 #if BF16
-        ((unsigned short *)(observed + r * HIDDEN_STRIDE))[c] = (unsigned short)word(x, 0.0f);
+        ((unsigned short *)(observed + r * b.HIDDEN_STRIDE))[c] = (unsigned short)word(x, 0.0f);
 #else
-        observed[r * HIDDEN_STRIDE + c] = word(x, 0.0f);
+        observed[r * b.HIDDEN_STRIDE + c] = word(x, 0.0f);
 #endif
     }
     for (int i = blockIdx.x * THREADS + threadIdx.x; i < p.E * p.H * A; i += gridDim.x * THREADS) {
@@ -49,7 +49,7 @@ template <int MT> __device__ inline void propose_of(const Plan &p, u32 *memory) 
         p.std[i] = p.settings[1];
     }
     __syncthreads();
-    b.network(ENCODER, observed, HIDDEN_STRIDE, [&](At at, float x, float y) {
+    b.network(ENCODER, observed, b.HIDDEN_STRIDE, [&](At at, float x, float y) {
         b.latent(at.row, at.column, x, y);
         const int q = first + at.row;
         if (q < rows && q % each == 0) {
@@ -79,16 +79,23 @@ struct Rows {
 
 // Candidates through the dynamics.
 template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration, u32 *memory) {
-    Block<MT> b(memory, p.weights, p.vectors);
+#if NEAR
+    Block<MT, MOTION_WIDEST, Near> b(memory, Near{nullptr}, p.vectors);
+    uint4 *near = (uint4 *)b.end;
+    for (int i = threadIdx.x; i < MOTION_COUNT; i += THREADS) near[i] = __ldg(p.weights + MOTION_AT + i);
+    b.weights.here = near;
+#else
+    Block<MT, MOTION_WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
+#endif
     const Rows rows(p, iteration);
-    const int first = blockIdx.x * Block<MT>::ROWS, candidates = p.N + p.P;
-    for (int i = threadIdx.x; i < Block<MT>::ROWS * (A_AT / 2); i += THREADS) {
+    const int first = blockIdx.x * b.ROWS, candidates = p.N + p.P;
+    for (int i = threadIdx.x; i < b.ROWS * (A_AT / 2); i += THREADS) {
         const int r = i / (A_AT / 2), c = i % (A_AT / 2) * 2, q = first + r;
         const float *z = p.z0 + (q < rows.count ? q / rows.each : 0) * A_AT + c;
         b.latent(r, c, z[0], z[1]);
     }
     for (int k = 0; k < p.H; k++) {
-        for (int i = threadIdx.x; i < Block<MT>::ROWS * A; i += THREADS) {
+        for (int i = threadIdx.x; i < b.ROWS * A; i += THREADS) {
             const int r = i / A, j = i % A, q = first + r;
             if (q >= rows.count) continue;
             const int e = q / rows.each, n = q % rows.each;
@@ -102,7 +109,7 @@ template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration
         }
         __syncthreads();
         b.step(k % RECONDITION_EVERY == 0);
-        for (int i = threadIdx.x; i < Block<MT>::ROWS * Z_WORDS; i += THREADS) {
+        for (int i = threadIdx.x; i < b.ROWS * Z_WORDS; i += THREADS) {
             const int r = i / Z_WORDS, w = i % Z_WORDS, q = first + r;
             if (q < rows.count) {
                 const size_t at = q / rows.each * candidates + q % rows.each;
@@ -115,16 +122,16 @@ template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration
 // Values where they count, and rewards of all steps: blocks of values, which take longer, then blocks of rewards. With `apart` a block
 // asks one critic, and there are as many for the other.
 template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, int value_blocks, bool apart, u32 *memory) {
-    Block<MT> b(memory, p.weights, p.vectors);
+    Block<MT, WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
     const Rows rows(p, iteration);
     const int candidates = p.N + p.P, groups = apart ? value_blocks / 2 : value_blocks;
     const bool valued = (int)blockIdx.x < value_blocks;
-    const int per = valued ? p.depths : p.H, first = (valued ? blockIdx.x % groups : blockIdx.x - value_blocks) * Block<MT>::ROWS;
+    const int per = valued ? p.depths : p.H, first = (valued ? blockIdx.x % groups : blockIdx.x - value_blocks) * b.ROWS;
     const int total = rows.count * per;
     // candidate and step of row r; the step of a value is that before its latent
     auto candidate = [&](int r) { const int q = (first + r) / per; return q / rows.each * candidates + q % rows.each; };
     auto depth = [&](int r) { return (first + r) % per + p.H - per; };
-    for (int i = threadIdx.x; i < Block<MT>::ROWS * Z_WORDS; i += THREADS) {
+    for (int i = threadIdx.x; i < b.ROWS * Z_WORDS; i += THREADS) {
         const int r = i / Z_WORDS, w = i % Z_WORDS;
         if (first + r >= total) continue;
         const int k = depth(r) - (valued ? 0 : 1);
@@ -135,7 +142,7 @@ template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, 
         }
     }
     if (!valued) {
-        for (int i = threadIdx.x; i < Block<MT>::ROWS * A; i += THREADS) {
+        for (int i = threadIdx.x; i < b.ROWS * A; i += THREADS) {
             const int r = i / A, j = i % A;
             if (first + r < total) b.act(r, j, p.actions[((size_t)candidate(r) * p.H + depth(r)) * A + j]);
         }
