@@ -43,6 +43,20 @@ __device__ inline void load_matrices(u32 *words, const u32 *row) {
                  : "r"((u32)__cvta_generic_to_shared(row)));
 }
 
+#if __CUDA_ARCH__ >= 900
+// Waits for all blocks of the cluster, and for what they wrote.
+__device__ inline void wait_for_cluster() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// The same place in the shared memory of a block of the cluster.
+template <class T> __device__ inline T *in_block(T *own, u32 block) {
+    u64 to;
+    asm volatile("mapa.u64 %0, %1, %2;" : "=l"(to) : "l"(own), "r"(block));
+    return (T *)to;
+}
+#endif
+
 // The first `count` of W numbers go to shared memory, behind them zeros, while the thread goes on; both ends are aligned to W.
 template <int W> __device__ inline void copy_async(u32 *to, const float *from, int count) {
     const u32 at = (u32)__cvta_generic_to_shared(to), bytes = 4 * count;

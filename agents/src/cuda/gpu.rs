@@ -26,6 +26,11 @@ pub(crate) fn has_tensor_cores(context: &Arc<CudaContext>) -> Result<bool, CudaE
     Ok(context.compute_capability()?.0 >= 8)
 }
 
+/// Whether its blocks can see each other's shared memory: those of GPUs from Hopper on.
+pub(crate) fn has_clusters(context: &Arc<CudaContext>) -> Result<bool, CudaError> {
+    Ok(context.compute_capability()?.0 >= 9)
+}
+
 /// Compiled for the GPU of this context: takes seconds.
 pub(crate) fn compile(context: &Arc<CudaContext>, source: String) -> Result<Arc<CudaModule>, CudaError> {
     let (major, minor) = context.compute_capability()?;

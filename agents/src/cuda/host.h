@@ -17,6 +17,7 @@
 #define __host__
 #define __global__
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __shared__ static
 #define __align__(bytes) alignas(bytes)
 #define __expf expf
@@ -27,119 +28,166 @@ struct Dim3 {
 static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace host {
+constexpr unsigned MEMBERS = 8; // most blocks of a cluster
 struct Barrier {
-    unsigned arrived = 0, round = 0;
+    unsigned arrived = 0, round = 0, threads = 0;
 };
-static std::vector<ucontext_t> fibers;
-static std::vector<std::vector<char>> stacks;
-static std::vector<bool> done;
-static ucontext_t scheduler;
-static Barrier whole, warps[32];
-// By thread: the round of the block's barrier that it waits for, −1 if it does not.
-static int waits[1024];
-static unsigned running[33]; // threads of every warp, and of the block
-static std::function<void()> body;
-// two of each: a thread is at most one exchange ahead of the others of its warp
-static unsigned long long exchanged[2][32][32];
-static unsigned words[2][32][32][6];
-static unsigned exchanges[1024];
+// A block of a cluster.
+struct Member {
+    Barrier whole, warps[32];
+    Dim3 index;
+    // two of each: a thread is at most one exchange ahead of the others of its warp
+    unsigned long long exchanged[2][32][32];
+    unsigned words[2][32][32][6];
+};
+static Member members[MEMBERS];
+static Barrier cluster;
+static unsigned member; // whose thread runs
 struct Copy {
     unsigned *to;
     const float *from;
     unsigned count, width;
 };
-// By thread: groups of copies that it has not waited for, and copies that are in none. They happen as late as they may.
-static std::deque<std::vector<Copy>> copies[1024];
+struct Thread {
+    ucontext_t context;
+    std::vector<char> stack;
+    bool done;
+    unsigned exchanges;
+    const Barrier *waits; // for this barrier's round, if for any
+    unsigned round;
+    // Groups of copies that it has not waited for, and copies that are in none. They happen as late as they may.
+    std::deque<std::vector<Copy>> copies;
+};
+static Thread threads[MEMBERS][1024];
+static ucontext_t scheduler;
+static std::function<void()> body;
 
-static void yield() {
-    const unsigned self = threadIdx.x;
-    swapcontext(&fibers[self], &scheduler);
-    threadIdx.x = self;
-}
+static Member &own() { return members[member]; }
+static Thread &self() { return threads[member][threadIdx.x]; }
 
-static void wait(Barrier &barrier, const unsigned &threads) {
+static void wait(Barrier &barrier) {
     const unsigned round = barrier.round;
     barrier.arrived++;
     while (barrier.round == round) {
-        if (barrier.arrived >= threads) {
+        if (barrier.arrived >= barrier.threads) {
             barrier.arrived = 0;
             barrier.round++;
-            break;
+            return;
         }
-        if (&barrier == &whole) waits[threadIdx.x] = round;
-        yield();
+        self().waits = &barrier;
+        self().round = round;
+        swapcontext(&self().context, &scheduler);
     }
-    waits[threadIdx.x] = -1;
+    self().waits = nullptr;
 }
 
-static void wait_for_warp() { wait(warps[threadIdx.x / 32], running[threadIdx.x / 32]); }
+static void wait_for_warp() { wait(own().warps[threadIdx.x / 32]); }
 
 static void fiber() {
     body();
-    done[threadIdx.x] = true;
-    running[threadIdx.x / 32]--;
-    running[32]--;
-    yield();
+    self().done = true;
+    own().warps[threadIdx.x / 32].threads--;
+    own().whole.threads--;
+    cluster.threads--;
+    swapcontext(&self().context, &scheduler);
 }
 
-static void block(unsigned threads) {
-    whole = Barrier();
-    for (auto &warp : warps) warp = Barrier();
-    memset(exchanges, 0, sizeof exchanges);
-    fibers.resize(threads);
-    stacks.resize(threads);
-    done.assign(threads, false);
-    running[32] = threads;
-    for (unsigned i = 0; i < 32; i++) running[i] = threads > 32 * i ? (threads - 32 * i < 32 ? threads - 32 * i : 32) : 0;
-    for (unsigned i = 0; i < threads; i++) {
-        copies[i].assign(1, {});
-        waits[i] = -1;
-        stacks[i].resize(1 << 15);
-        getcontext(&fibers[i]);
-        fibers[i].uc_stack.ss_sp = stacks[i].data();
-        fibers[i].uc_stack.ss_size = stacks[i].size();
-        fibers[i].uc_link = &scheduler;
-        makecontext(&fibers[i], fiber, 0);
+static bool blocked(const Thread &t) {
+    return t.done || (t.waits && t.waits->round == t.round && t.waits->arrived < t.waits->threads);
+}
+
+static void start(Thread &t) {
+    t.stack.resize(1 << 15);
+    t.done = false;
+    t.exchanges = 0;
+    t.waits = nullptr;
+    t.copies.assign(1, {});
+    getcontext(&t.context);
+    t.context.uc_stack.ss_sp = t.stack.data();
+    t.context.uc_stack.ss_size = t.stack.size();
+    t.context.uc_link = &scheduler;
+    makecontext(&t.context, fiber, 0);
+}
+
+// Runs the threads from `from` to `to` of the current block as far as they can without others; whether any could.
+static bool advance(unsigned from, unsigned to) {
+    bool moved = false;
+    for (bool moves = true; moves;) {
+        moves = false;
+        for (unsigned i = from; i < to; i++) {
+            if (blocked(threads[member][i])) continue;
+            moved = moves = true;
+            threadIdx.x = i;
+            blockIdx = own().index;
+            swapcontext(&scheduler, &self().context);
+        }
     }
-    while (running[32] > 0) {
-        for (unsigned warp = 0; warp < threads; warp += 32) {
+    return moved;
+}
+
+// Runs blocks of a cluster: each block as far as it can, and of it each warp.
+static void run(unsigned count) {
+    const unsigned size = blockDim.x;
+    cluster = Barrier();
+    cluster.threads = count * size;
+    for (unsigned m = 0; m < count; m++) {
+        members[m].whole = Barrier();
+        members[m].whole.threads = size;
+        for (unsigned i = 0; i < 32; i++) {
+            members[m].warps[i] = Barrier();
+            members[m].warps[i].threads = size > 32 * i ? (size - 32 * i < 32 ? size - 32 * i : 32) : 0;
+        }
+        for (unsigned i = 0; i < size; i++) start(threads[m][i]);
+    }
+    while (cluster.threads > 0) {
+        for (member = 0; member < count; member++) {
             for (bool moves = true; moves;) {
                 moves = false;
-                for (unsigned i = warp; i < warp + 32 && i < threads; i++) {
-                    if (done[i] || (waits[i] == (int)whole.round && whole.arrived < running[32])) continue;
-                    moves = true;
-                    threadIdx.x = i;
-                    swapcontext(&scheduler, &fibers[i]);
-                }
+                for (unsigned warp = 0; warp < size; warp += 32) moves |= advance(warp, warp + 32 < size ? warp + 32 : size);
             }
         }
     }
+    member = 0;
 }
 
-// Runs a kernel, as a call of it, with so many blocks and threads.
-static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads) {
+// Runs a kernel, as a call of it, with so many blocks and threads, of which so many blocks, side by side, are a cluster.
+static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads, unsigned team = 1) {
     body = kernel;
     gridDim = blocks;
     blockDim = {threads, 1, 1};
-    for (unsigned i = blocks.x * blocks.y * blocks.z; i-- > 0;) {
-        blockIdx = {i % blocks.x, i / blocks.x % blocks.y, i / blocks.x / blocks.y};
-        block(threads);
+    const unsigned all = blocks.x * blocks.y * blocks.z;
+    if (all % team != 0 || team > MEMBERS) abort();
+    for (unsigned i = all; i > 0; i -= team) {
+        for (unsigned m = 0; m < team; m++) {
+            const unsigned at = i - team + m;
+            members[m].index = {at % blocks.x, at / blocks.x % blocks.y, at / blocks.x / blocks.y};
+        }
+        run(team);
     }
 }
 } // namespace host
 
 static void __syncwarp() { host::wait_for_warp(); }
-static void __syncthreads() { host::wait(host::whole, host::running[32]); }
+static void __syncthreads() { host::wait(host::own().whole); }
+static void wait_for_cluster() { host::wait(host::cluster); }
+
+// Of each block of a cluster.
+alignas(16) static unsigned long long shared_memories[host::MEMBERS][1 << 15];
+#define shared_memory shared_memories[host::member]
+
+template <class T> static T *in_block(T *own, unsigned block) {
+    return (T *)((char *)own - (char *)shared_memory + (char *)shared_memories[block]);
+}
 
 template <unsigned W> static void copy_async(unsigned *to, const float *from, unsigned count) {
     if (((size_t)to | (size_t)from) % (4 * W) != 0 || count > W) abort();
-    host::copies[threadIdx.x].back().push_back({to, from, count, W});
+    host::self().copies.back().push_back({to, from, count, W});
 }
 
-static void commit_copies() { host::copies[threadIdx.x].push_back({}); }
+static void commit_copies() { host::self().copies.push_back({}); }
 
 template <unsigned COUNT> static void wait_for_copies() {
-    auto &groups = host::copies[threadIdx.x];
+    auto &groups = host::self().copies;
     for (; groups.size() > COUNT + 1; groups.pop_front()) {
         for (const host::Copy &copy : groups.front()) {
             memset(copy.to, 0, copy.width * sizeof *copy.to);
@@ -150,8 +198,7 @@ template <unsigned COUNT> static void wait_for_copies() {
 
 // What every lane of a warp gives, for all of them.
 template <class T> static const unsigned long long *exchange(T x) {
-    const unsigned warp = threadIdx.x / 32, turn = host::exchanges[threadIdx.x]++ % 2;
-    unsigned long long *all = host::exchanged[turn][warp];
+    unsigned long long *all = host::own().exchanged[host::self().exchanges++ % 2][threadIdx.x / 32];
     all[threadIdx.x % 32] = 0;
     memcpy(&all[threadIdx.x % 32], &x, sizeof x);
     host::wait_for_warp();
@@ -223,8 +270,8 @@ static void load_matrices(unsigned *words, const unsigned *row) {
 }
 
 static void mma(float *sum, const unsigned *a, unsigned b0, unsigned b1) {
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    unsigned(*words)[6] = host::words[host::exchanges[threadIdx.x]++ % 2][warp];
+    const unsigned lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    unsigned(*words)[6] = host::own().words[host::self().exchanges++ % 2][threadIdx.x / 32];
     memcpy(words[lane], a, 4 * sizeof *a);
     words[lane][4] = b0;
     words[lane][5] = b1;

@@ -1,6 +1,7 @@
 //! Where the kernels find the numbers of the networks, and the header that tells them.
 
 use super::parts::{CriticParts, KoopmanParts, Linear, MotionParts, Parts};
+use super::shape::Machine;
 use crate::config::Precision;
 use crate::ops::{Activation, LAYER_NORM_EPSILON};
 use burn::prelude::*;
@@ -99,18 +100,41 @@ impl Sizes {
 
     /// Shared memory of one that asks the dynamics, and whether it has their weights there: it does if they fit.
     pub fn motion_bytes(&self, tiles: usize, limit: usize) -> (usize, bool) {
-        let block = self.block_bytes(tiles, self.motion_widest);
-        let near = block + 16 * self.motion[1];
-        if near <= limit { (near, true) } else { (block, false) }
+        self.with_motion(self.block_bytes(tiles, self.motion_widest), limit)
+    }
+
+    /// The same of a block of a cluster, which has buffers of its own for the dynamics.
+    pub fn team_bytes(&self, limit: usize) -> (usize, bool) {
+        self.with_motion(self.block_bytes(1, self.motion_widest) + self.hidden_bytes(1, self.widest), limit)
+    }
+
+    fn with_motion(&self, bytes: usize, limit: usize) -> (usize, bool) {
+        let near = bytes + 16 * self.motion[1];
+        if near <= limit { (near, true) } else { (bytes, false) }
+    }
+
+    /// Buffers of hidden activations.
+    fn hidden_bytes(&self, tiles: usize, widest: usize) -> usize {
+        let stride = self.words(widest.next_multiple_of(16 * self.per_word)).next_multiple_of(8) + 4;
+        16 * tiles * 4 * stride * if self.in_place(tiles) { 1 } else { 2 }
     }
 
     /// What `Block` in `kernels/networks.cu` takes.
     fn block_bytes(&self, tiles: usize, widest: usize) -> usize {
         let (z, a) = (self.latent_words(), self.words(self.action));
         let za = (z + a.next_multiple_of(16)).max((z + a).next_multiple_of(16)).next_multiple_of(8) + 4;
-        let hidden = self.words(widest.next_multiple_of(16 * self.per_word)).next_multiple_of(8) + 4;
-        let buffers = if self.in_place(tiles) { 1 } else { 2 };
-        16 * tiles * (8 * self.warps + 4 * (za + buffers * hidden + self.states + self.gates))
+        let fixed = 16 * tiles * (8 * self.warps + 4 * (za + self.states + self.gates));
+        fixed + self.hidden_bytes(tiles, widest)
+    }
+
+    /// What the compiler is told of the kernels of a machine, with blocks of so many tiles.
+    pub fn forms(&self, tiles: usize, machine: Machine) -> String {
+        let [near, team_near] = [self.motion_bytes(tiles, machine.shared), self.team_bytes(machine.shared)];
+        let [near, team_near] = [near.1, team_near.1].map(u8::from);
+        let team = machine.team;
+        format!(
+            "#define TILES {tiles}\n#define NEAR {near}\n#define TEAM {team}\n#define TEAM_NEAR {team_near}\n"
+        )
     }
 
     /// Whether layers of such blocks write where they read: `IN_PLACE` in `kernels/networks.cu`.

@@ -44,6 +44,10 @@ const KERNELS: &str = concat!(
     include_str!("kernels/refit.cu"),
 );
 
+/// Blocks of a cluster: as many as every GPU that knows clusters has.
+#[cfg(any(test, feature = "cuda"))]
+const TEAM: usize = 8;
+
 /// Threads of the block that selects elites.
 const REFIT_THREADS: usize = 1024;
 

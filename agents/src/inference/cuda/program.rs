@@ -1,9 +1,9 @@
 //! The compiled kernels of some networks, their packed weights, and the buffers and graphs of plans.
 
-use super::KERNELS;
 use super::layout::{Layout, Sizes};
 use super::session::Session;
-use super::shape::Shape;
+use super::shape::{Machine, Shape};
+use super::{KERNELS, TEAM};
 use crate::cuda::{self, ARITHMETIC, CudaError, grid};
 use cudarc::driver::sys::CUdevice_attribute::{
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
@@ -22,8 +22,7 @@ const SESSIONS: usize = 16;
 pub(super) struct Program {
     pub stream: Arc<CudaStream>,
     pub sizes: Sizes,
-    pub multiprocessors: usize,
-    pub shared_limit: usize,
+    pub machine: Machine,
     context: Arc<CudaContext>,
     header: String,
     /// By the tiles of their blocks.
@@ -73,8 +72,11 @@ impl Program {
         let packings: Vec<i32> = layout.packings.iter().flat_map(|p| p.numbers()).collect();
         Ok(Self {
             sizes: layout.sizes,
-            multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-            shared_limit: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            machine: Machine {
+                multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+                shared: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+                team: if cuda::has_clusters(&context)? { TEAM } else { 0 },
+            },
             header: layout.header.clone(),
             modules: HashMap::new(),
             functions: HashMap::new(),
@@ -95,9 +97,7 @@ impl Program {
         if let Some(module) = self.modules.get(&tiles) {
             return Ok(module.clone());
         }
-        let near = u8::from(self.sizes.motion_bytes(tiles, self.shared_limit).1);
-        let forms = format!("#define TILES {tiles}\n#define NEAR {near}\n");
-        let source = format!("{}{forms}{ARITHMETIC}{KERNELS}", self.header);
+        let source = format!("{}{}{ARITHMETIC}{KERNELS}", self.header, self.sizes.forms(tiles, self.machine));
         let module = cuda::compile(&self.context, source)?;
         self.modules.insert(tiles, module.clone());
         Ok(module)
@@ -111,7 +111,7 @@ impl Program {
         let function = self.module(tiles)?.load_function(name)?;
         if !matches!(name, "pack" | "draw") {
             // what a kernel has declared itself is not free any more
-            let bytes = self.shared_limit - function.shared_size_bytes()? as usize;
+            let bytes = self.machine.shared - function.shared_size_bytes()? as usize;
             function.set_attribute(SHARED_BYTES, bytes as i32)?;
         }
         self.functions.insert((name, tiles), function.clone());
@@ -120,8 +120,8 @@ impl Program {
 
     /// Tiles of 16 rows that a block takes of `rows`: as few as keep all multiprocessors busy, and no more than fit.
     pub fn tiles(&self, rows: usize) -> usize {
-        let fits = |tiles: &usize| self.sizes.fit(*tiles, self.shared_limit);
-        let wanted = rows.div_ceil(16).div_ceil(self.multiprocessors);
+        let fits = |tiles: &usize| self.sizes.fit(*tiles, self.machine.shared);
+        let wanted = rows.div_ceil(16).div_ceil(self.machine.multiprocessors);
         let largest = [4, 2, 1].into_iter().filter(fits).find(|tiles| *tiles <= wanted.max(1));
         largest.unwrap_or(1)
     }

@@ -49,7 +49,7 @@ impl Session {
         let draw = program.function("draw", 1)?;
         let mut turns = Vec::new();
         let tiles = |rows| program.tiles(rows);
-        for turn in shape.turns(sizes, tiles, program.multiprocessors, program.shared_limit) {
+        for turn in shape.turns(sizes, tiles, program.machine) {
             turns.push((program.function(turn.kernel, turn.tiles)?, turn));
         }
         // asking for these waits for the stream, which it may not while it captures

@@ -149,6 +149,16 @@ pub(super) struct Bases {
     pub work: u64,
 }
 
+/// What a device offers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    pub multiprocessors: usize,
+    /// Bytes of shared memory that a block can have.
+    pub shared: usize,
+    /// Blocks of a cluster, 0 if it knows none.
+    pub team: usize,
+}
+
 /// A kernel's turn.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Turn {
@@ -238,24 +248,25 @@ impl Shape {
         }
     }
 
-    /// The kernels behind the noise, with `tiles(rows)` tiles a block, on a device that runs `at_once` blocks with so much shared
-    /// memory.
-    pub fn turns(
-        &self,
-        sizes: Sizes,
-        tiles: impl Fn(usize) -> usize,
-        at_once: usize,
-        shared: usize,
-    ) -> Vec<Turn> {
+    /// The kernels behind the noise, with `tiles(rows)` tiles a block.
+    pub fn turns(&self, sizes: Sizes, tiles: impl Fn(usize) -> usize, machine: Machine) -> Vec<Turn> {
         let (e, threads) = (self.environments, 32 * sizes.warps);
         let turn = |kernel, tiles: usize, blocks, arguments| {
             let shared = match kernel {
-                "imagine" => sizes.motion_bytes(tiles, shared).0,
+                "imagine" => sizes.motion_bytes(tiles, machine.shared).0,
+                "propose_together" => sizes.team_bytes(machine.shared).0,
                 _ => sizes.shared_bytes(tiles),
             };
             Turn { kernel, tiles, blocks, threads, shared, arguments }
         };
-        let mut turns = vec![turn("propose", 1, (e * self.proposed.max(1)).div_ceil(16), vec![])];
+        let groups = (e * self.proposed.max(1)).div_ceil(16);
+        // clusters wait less, but many would wait for each other
+        let together = self.proposed > 0 && (1..=machine.multiprocessors).contains(&(groups * machine.team));
+        let first = match together {
+            true => turn("propose_together", 1, groups * machine.team, vec![]),
+            false => turn("propose", 1, groups, vec![]),
+        };
+        let mut turns = vec![first];
         for i in 0..self.iterations {
             // the first iteration scores the policy's sequences as well
             let rows = e * if i == 0 { self.candidates() } else { self.sampled };
@@ -266,7 +277,7 @@ impl Shape {
             let of_judged = tiles(judged[0] + judged[1]);
             let [rewards, values] = judged.map(|rows| rows.div_ceil(16 * of_judged));
             // asked apart, critics ask the policy twice: that is worth it where there is nothing else to do
-            let apart = rewards + 2 * values <= at_once;
+            let apart = rewards + 2 * values <= machine.multiprocessors;
             let values = if apart { 2 * values } else { values };
             let arguments = vec![iteration, values as i32, i32::from(apart)];
             turns.push(turn("judge", of_judged, values + rewards, arguments));

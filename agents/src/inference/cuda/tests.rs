@@ -10,7 +10,7 @@ use crate::learner::{Parameter, write_parameters};
 use crate::model::World;
 use crate::planner::Plan;
 use layout::Layout;
-use shape::Bases;
+use shape::{Bases, Machine};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 
@@ -21,7 +21,7 @@ const ENVIRONMENTS: usize = 2;
 /// Runs blocks of a kernel by its place in [`NAMES`]; `pack` is the last.
 type Run = unsafe extern "C" fn(c_int, u32, u32, *const *const c_void, *const i32);
 
-const NAMES: [&str; 4] = ["propose", "imagine", "judge", "refit"];
+const NAMES: [&str; 5] = ["propose", "imagine", "judge", "refit", "propose_together"];
 
 /// One function for all kernels.
 const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned threads, const void *const *p, const int *a) {
@@ -30,19 +30,24 @@ const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned
     if (kernel == 1) host::launch([=] { imagine(*plan, a[0]); }, {blocks, 1, 1}, threads);
     if (kernel == 2) host::launch([=] { judge(*plan, a[0], a[1], a[2]); }, {blocks, 1, 1}, threads);
     if (kernel == 3) host::launch([=] { refit(*plan, a[0], a[1], a[2], a[3]); }, {blocks, 1, 1}, threads);
-    if (kernel == 4) host::launch([=] { pack((const Packing *)p[0], (const float *)p[1], (uint4 *)p[2]); }, {2, blocks, 1}, threads);
+#if TEAM
+    if (kernel == 4) host::launch([=] { propose_together(*plan); }, {blocks, 1, 1}, threads, TEAM);
+#endif
+    if (kernel == 5) host::launch([=] { pack((const Packing *)p[0], (const float *)p[1], (uint4 *)p[2]); }, {2, blocks, 1}, threads);
 }
 ";
 
 /// A plan as a GPU makes it, with blocks of so many tiles.
 fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Question) -> Vec<Answer> {
     // blocks of one tile have the weights of the dynamics in their shared memory
-    let shared = if tiles == 1 { 1 << 18 } else { 0 };
+    // and other blocks beside them
+    let machine = match tiles {
+        1 => Machine { multiprocessors: 1000, shared: 1 << 18, team: TEAM },
+        _ => Machine { multiprocessors: 0, shared: 0, team: 0 },
+    };
     let layout = Layout::new(parts, precision).expect("narrow networks");
     let sizes = layout.sizes;
-    let near = u8::from(sizes.motion_bytes(tiles, shared).1);
-    assert_eq!(near == 1, tiles == 1);
-    let header = format!("{}#define TILES {tiles}\n#define NEAR {near}\n", layout.header);
+    let header = layout.header.clone() + &sizes.forms(tiles, machine);
     let text = on_host(&header, KERNELS) + ENTRY;
     // SAFETY: the function above has this type.
     let run = unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) };
@@ -71,7 +76,9 @@ fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Que
     };
     let plan = shape.plan(sizes, bases);
     // with one tile a block, critics are asked apart
-    for turn in shape.turns(sizes, |_| tiles, if tiles == 1 { 1000 } else { 0 }, shared) {
+    let turns = shape.turns(sizes, |_| tiles, machine);
+    assert_eq!(turns[0].kernel == "propose_together", tiles == 1);
+    for turn in turns {
         let kernel = NAMES.iter().position(|name| *name == turn.kernel).expect("a kernel of plans");
         call(kernel, turn.blocks, turn.threads, &[(&raw const plan).cast()], &turn.arguments);
     }
@@ -141,6 +148,9 @@ fn agree(name: &str, config: &AgentConfig, tiles: usize) {
 #[test]
 fn plans_of_koopman_dynamics_are_those_of_packed_networks() {
     agree("gated", &config(DynamicsKind::Koopman), 1);
+    let mut many = config(DynamicsKind::Koopman);
+    many.planner.num_elites = 40;
+    agree("gated, nearly all candidates count", &many, 1);
     let mut held = config(DynamicsKind::Koopman);
     (held.model.koopman.control.form, held.model.koopman.control.recondition_every) =
         (ControlForm::Bilinear, 2);
@@ -166,7 +176,8 @@ fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
 fn a_plan_is_the_same_in_blocks_of_any_size() {
     for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
         let mut config = config(dynamics);
-        config.model.hidden_dim = 40;
+        // nearly all count, so that those of the policy do
+        (config.model.hidden_dim, config.planner.num_elites) = (40, 40);
         let bits = |tiles| {
             let found = decide(&config, Precision::F32, tiles).into_iter();
             let numbers = found.flat_map(|(found, _)| [found.action, found.mean, vec![found.elite_score]]);

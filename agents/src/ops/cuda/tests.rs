@@ -28,8 +28,11 @@ const ALL: [(&str, usize); 10] = [
     ("recurrence_backward", 7),
 ];
 
+/// Runs a kernel by its place in [`ALL`].
+type Run = unsafe extern "C" fn(u32, u32, u32, *const *mut f32);
+
 /// Kernels of one form.
-struct OnCpu(unsafe extern "C" fn(u32, u32, u32, *const *mut f32));
+struct OnCpu(Run);
 
 impl OnCpu {
     fn new(form: Form) -> Self {
@@ -44,7 +47,7 @@ impl OnCpu {
         let head = "extern \"C\" void run(unsigned kernel, unsigned rows, unsigned threads, float **p) {\n";
         let text = [&on_host(&form.header(), KERNELS), head, &calls, "}\n"].concat();
         // SAFETY: the function above has this type.
-        Self(unsafe { std::mem::transmute::<*mut c_void, _>(function(&text, c"run")) })
+        Self(unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) })
     }
 
     /// Runs one on so many rows: its inputs, then outputs of so many numbers.

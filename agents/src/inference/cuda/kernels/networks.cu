@@ -24,16 +24,14 @@ struct Near {
     __device__ static uint4 load(const uint4 *from) { return *from; }
 };
 
-// The products of a layer: `after(at, y0, y1)` gets two neighbouring columns with their bias.
-template <int MT, int NT, class Weights, class After>
+// The products of a layer: `after(at, y0, y1)` gets two neighbouring columns with their bias. A block waits for the cache and for little
+// else: its warps have AHEAD loads on their way. Products of one tile would wait for each other as well: they are CHAINS sums, until the end.
+template <int MT, int NT, int CHAINS, int AHEAD, class Weights, class After>
 __device__ inline void product(const Layer l, const u32 *x, int stride, const Weights weights, const float *vectors, After after) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     static_assert(!IN_PLACE<MT> || WIDEST <= 32 * WARPS, "one turn for all columns of a layer");
     for (int first = warp * NT; first < l.tiles || IN_PLACE<MT>; first += WARPS * NT) {
         const int pairs = first < l.tiles ? l.pairs : 0;
-        // products of one tile would wait for each other: they are sums of their own, until the end; as many whatever the rows are,
-        // on whose number no bit depends
-        constexpr int CHAINS = 4 / NT;
         float sum[CHAINS][MT][NT][4];
 #pragma unroll
         for (int n = 0; n < NT; n++) {
@@ -44,8 +42,6 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const We
 #pragma unroll
                 for (int i = 0; i < 4 * CHAINS; i++) sum[i / 4][m][n][i % 4] = i < 4 ? bias[i % 2] : 0.0f;
         }
-        // a block waits for the cache and for little else: its warps have as many loads on their way as there are registers
-        constexpr int AHEAD = NT == 1 ? 4 : MT <= 2 ? 2 : 1;
         const uint4 *w[NT];
         uint4 next[AHEAD][NT];
 #pragma unroll
@@ -99,17 +95,41 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const We
     }
 }
 
-// The same with as many tiles a warp as the layer has work for.
+// Loads ahead: as many as there are registers.
+template <int MT, int NT> constexpr int AHEAD_OF = NT == 1 ? (MT == 1 ? 8 : 4) : MT <= 2 ? 2 : 1;
+
+// Tiles a warp of a layer: as many as it has work for. No bit depends on the rows of a block, so neither do these nor the chains.
+__device__ constexpr int tiles_of_a_warp(int tiles) { return tiles > 2 * WARPS ? 4 : tiles > WARPS ? 2 : 1; }
+
 template <int MT, class Weights, class After>
 __device__ inline void dense(const Layer l, const u32 *x, int stride, const Weights weights, const float *vectors, After after) {
-    if (l.tiles > 2 * WARPS) product<MT, 4>(l, x, stride, weights, vectors, after);
-    else if (l.tiles > WARPS) product<MT, 2>(l, x, stride, weights, vectors, after);
-    else product<MT, 1>(l, x, stride, weights, vectors, after);
+    if (tiles_of_a_warp(l.tiles) == 4) product<MT, 4, 1, AHEAD_OF<MT, 4>>(l, x, stride, weights, vectors, after);
+    else if (tiles_of_a_warp(l.tiles) == 2) product<MT, 2, 2, AHEAD_OF<MT, 2>>(l, x, stride, weights, vectors, after);
+    else product<MT, 1, 4, AHEAD_OF<MT, 1>>(l, x, stride, weights, vectors, after);
 }
+
+// Who asks a network.
+struct Alone {
+    static constexpr int BLOCKS = 1;
+    __device__ static void wait() {}
+    __device__ static u32 *of(u32 *own, int) { return own; }
+};
+
+#if TEAM
+// The blocks of a cluster: each makes a part of every hidden layer for all of them, since one alone would wait for the weights. Buffers that
+// two layers write in turn need no more than a wait behind each.
+struct Together {
+    static constexpr int BLOCKS = TEAM;
+    __device__ static void wait() { wait_for_cluster(); }
+    __device__ static u32 *of(u32 *own, int block) { return in_block(own, block); }
+};
+#endif
 
 // A block's shared memory and the networks, of which no hidden layer is wider than WIDTH.
 template <int MT, int WIDTH, class Weights> struct Block {
     static constexpr int ROWS = 16 * MT, HIDDEN_STRIDE = stride_of(WIDTH);
+    // words of the buffers of hidden activations, and of everything else
+    static constexpr int HIDDEN = ROWS * HIDDEN_STRIDE * (IN_PLACE<MT> ? 1 : 2), FIXED = ROWS * (2 * WARPS + ZA_STRIDE + STATES + GATES);
     Weights weights;
     const float *vectors;
     u32 *za;        // [ROWS, ZA_STRIDE]
@@ -117,30 +137,34 @@ template <int MT, int WIDTH, class Weights> struct Block {
     float *state;   // [ROWS, A_AT], Koopman only
     float *gate;    // [ROWS, GATES], Koopman with a gate only
     float2 *partial; // [ROWS, WARPS]
-    u32 *end;
 
-    __device__ Block(u32 *memory, const Weights weights, const float *vectors) : weights(weights), vectors(vectors) {
+    __device__ Block(u32 *memory, u32 *buffers, const Weights weights, const float *vectors) : weights(weights), vectors(vectors) {
         partial = (float2 *)memory;
         za = (u32 *)(partial + ROWS * WARPS);
-        hidden[0] = za + ROWS * ZA_STRIDE;
-        hidden[1] = hidden[0] + (IN_PLACE<MT> ? 0 : ROWS * HIDDEN_STRIDE);
-        state = (float *)(hidden[1] + ROWS * HIDDEN_STRIDE);
+        state = (float *)(za + ROWS * ZA_STRIDE);
         gate = state + ROWS * STATES;
+        hidden[0] = buffers;
+        hidden[1] = buffers + (IN_PLACE<MT> ? 0 : ROWS * HIDDEN_STRIDE);
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
-        end = (u32 *)(gate + ROWS * GATES);
-        for (u32 *w = memory + threadIdx.x; w < end; w += THREADS) *w = 0;
+        for (int i = threadIdx.x; i < FIXED; i += THREADS) memory[i] = 0;
+        for (int i = threadIdx.x; i < HIDDEN; i += THREADS) buffers[i] = 0;
         __syncthreads();
     }
+
+    __device__ Block(u32 *memory, const Weights weights, const float *vectors) : Block(memory, memory + FIXED, weights, vectors) {}
 
     __device__ u32 *row(int i) const { return za + i * ZA_STRIDE; }
 
     // All but the last layer with ELU; `after` gets the last one's numbers.
-    template <int COUNT, class After>
+    template <class Who = Alone, int COUNT, class After>
     __device__ void network(const Layer (&layers)[COUNT], const u32 *x, int stride, After after) const {
 #pragma unroll
         for (int i = 0; i < COUNT - 1; i++) {
-            elu_layer(layers[i], i == 0 ? x : hidden[(i + 1) % 2], i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
+            const u32 *from = i == 0 ? x : hidden[(i + 1) % 2];
+            if constexpr (Who::BLOCKS == 1) elu_layer(layers[i], from, i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
+            else part_of_elu_layer<Who>(layers[i], from, i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
             __syncthreads();
+            Who::wait();
         }
         dense<MT>(layers[COUNT - 1], COUNT == 1 ? x : hidden[COUNT % 2], COUNT == 1 ? stride : HIDDEN_STRIDE, weights, vectors, after);
     }
@@ -148,6 +172,20 @@ template <int MT, int WIDTH, class Weights> struct Block {
     __device__ void elu_layer(const Layer l, const u32 *x, int stride, u32 *to) const {
         dense<MT>(l, x, stride, weights, vectors,
                   [&](At at, float a, float b) { put(to + at.row * HIDDEN_STRIDE, at.column, elu(a), elu(b)); });
+    }
+
+    // The columns that are this block's, to all blocks; with the sums of the whole layer.
+    template <class Who> __device__ void part_of_elu_layer(const Layer l, const u32 *x, int stride, u32 *to) const {
+        const int most = (l.tiles + Who::BLOCKS - 1) / Who::BLOCKS, from = blockIdx.x % Who::BLOCKS * most, rest = l.tiles - from;
+        const Layer part{l.weight + from * l.pairs * 32, l.bias + 8 * from, l.pairs, rest < most ? rest : most};
+        auto after = [&](At at, float a, float b) {
+            a = elu(a);
+            b = elu(b);
+            for (int i = 0; i < Who::BLOCKS; i++) put(Who::of(to, i) + at.row * HIDDEN_STRIDE, 8 * from + at.column, a, b);
+        };
+        if (tiles_of_a_warp(l.tiles) == 4) product<MT, 1, 1, 8>(part, x, stride, weights, vectors, after);
+        else if (tiles_of_a_warp(l.tiles) == 2) product<MT, 1, 2, 8>(part, x, stride, weights, vectors, after);
+        else product<MT, 1, 4, 8>(part, x, stride, weights, vectors, after);
     }
 
     // A layer with ELU and behind it one of a single number, which `read(row, number)` gets.
@@ -178,8 +216,8 @@ template <int MT, int WIDTH, class Weights> struct Block {
     // A layer with LayerNorm and tanh; no wider than a block's warps can hold at once.
     __device__ void norm_tanh(const Layer l, const Norm norm, const u32 *x, int stride, u32 *to) const {
         static_assert(CRITIC_WIDTH <= 32 * WARPS, "a row's sums stay in registers");
-        if (l.tiles > 2 * WARPS) norm_tanh_of<4>(l, norm, x, stride, to);
-        else if (l.tiles > WARPS) norm_tanh_of<2>(l, norm, x, stride, to);
+        if (tiles_of_a_warp(l.tiles) == 4) norm_tanh_of<4>(l, norm, x, stride, to);
+        else if (tiles_of_a_warp(l.tiles) == 2) norm_tanh_of<2>(l, norm, x, stride, to);
         else norm_tanh_of<1>(l, norm, x, stride, to);
     }
 
@@ -193,7 +231,7 @@ template <int MT, int WIDTH, class Weights> struct Block {
 #pragma unroll
             for (int n = 0; n < 2 * NT; n++) y[i][n] = 0.0f;
         }
-        product<MT, NT>(l, x, stride, weights, vectors, [&](At at, float a, float b) {
+        product<MT, NT, 4 / NT, AHEAD_OF<MT, NT>>(l, x, stride, weights, vectors, [&](At at, float a, float b) {
             y[at.i][2 * at.n] = a;
             y[at.i][2 * at.n + 1] = b;
             sum[at.i] += a + b;
@@ -249,7 +287,7 @@ template <int MT, int WIDTH, class Weights> struct Block {
     }
 
     // [z | a] to the next z. `renew` says whether the gate looks at z again.
-    __device__ void step(bool renew) const {
+    template <class Who = Alone> __device__ void step(bool renew) const {
 #if KOOPMAN
 #if GATED
         if (renew) {
@@ -279,14 +317,14 @@ template <int MT, int WIDTH, class Weights> struct Block {
         });
 #else
         // all of za has been read when the first hidden layer is written
-        network(DYNAMICS, za, ZA_STRIDE, [&](At at, float a, float b) { latent(at.row, at.column, a, b); });
+        network<Who>(DYNAMICS, za, ZA_STRIDE, [&](At at, float a, float b) { latent(at.row, at.column, a, b); });
 #endif
         __syncthreads();
     }
 
     // a = clamp(tanh π(z) + noise(row, i)); calls `said(row, i, a)`.
-    template <class Noise, class Said> __device__ void policy(Noise noise, Said said) const {
-        network(POLICY, za, ZA_STRIDE, [&](At at, float a, float b) {
+    template <class Who = Alone, class Noise, class Said> __device__ void policy(Noise noise, Said said) const {
+        network<Who>(POLICY, za, ZA_STRIDE, [&](At at, float a, float b) {
             const int r = at.row, i = at.column;
             if (i < A) said(r, i, clamp(tanh_of(a) + noise(r, i), ACTION_BOUND));
             if (i + 1 < A) said(r, i + 1, clamp(tanh_of(b) + noise(r, i + 1), ACTION_BOUND));

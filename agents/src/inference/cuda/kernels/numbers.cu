@@ -7,7 +7,8 @@
 // dynamics, which every step needs again, are copied to shared memory where there is room.
 //
 // These files are one text, in the order of `mod.rs`. A header made by `layout.rs` comes before them: sizes, layers (struct Layer), BF16 (0: TF32), WARPS, TILES, a
-// sixteenth of the rows of a block, and NEAR: whether `imagine` copies the weights of the dynamics.
+// sixteenth of the rows of a block, TEAM, the blocks of a cluster (0 without), and NEAR and TEAM_NEAR: whether `imagine` and
+// `propose_together` copy the weights of the dynamics.
 
 #if BF16
 constexpr int PER_WORD = 2;

@@ -30,18 +30,19 @@ struct Plan {
 
 enum { MPPI, MPPI2, CEM };
 
-// z_0 of every environment, the first distribution, and the policy's sequences.
-template <int MT> __device__ inline void propose_of(const Plan &p, u32 *memory) {
-    Block<MT, WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
-    const int each = p.P > 0 ? p.P : 1, rows = p.E * each, first = blockIdx.x * b.ROWS;
-    u32 *observed = b.hidden[1]; // the first layer writes to the other
-    for (int i = threadIdx.x; i < b.ROWS * O; i += THREADS) {
+// z_0 of every environment, the first distribution, and the policy's sequences; both blocks have the same rows [z | a].
+template <class Who, class Heads, class Motion>
+__device__ inline void propose_by(const Plan &p, const Heads &heads, const Motion &motion) {
+    const int each = p.P > 0 ? p.P : 1, rows = p.E * each, first = blockIdx.x / Who::BLOCKS * heads.ROWS;
+    const bool writes = blockIdx.x % Who::BLOCKS == 0;
+    u32 *observed = heads.hidden[1]; // the first layer writes to the other
+    for (int i = threadIdx.x; i < heads.ROWS * O; i += THREADS) {
         const int r = i / O, c = i % O;
         const float x = first + r < rows ? p.observations[(first + r) / each * O + c] : 0.0f;
 #if BF16
-        ((unsigned short *)(observed + r * b.HIDDEN_STRIDE))[c] = (unsigned short)word(x, 0.0f);
+        ((unsigned short *)(observed + r * heads.HIDDEN_STRIDE))[c] = (unsigned short)word(x, 0.0f);
 #else
-        observed[r * b.HIDDEN_STRIDE + c] = word(x, 0.0f);
+        observed[r * heads.HIDDEN_STRIDE + c] = word(x, 0.0f);
 #endif
     }
     for (int i = blockIdx.x * THREADS + threadIdx.x; i < p.E * p.H * A; i += gridDim.x * THREADS) {
@@ -49,26 +50,34 @@ template <int MT> __device__ inline void propose_of(const Plan &p, u32 *memory) 
         p.std[i] = p.settings[1];
     }
     __syncthreads();
-    b.network(ENCODER, observed, b.HIDDEN_STRIDE, [&](At at, float x, float y) {
-        b.latent(at.row, at.column, x, y);
+    heads.network(ENCODER, observed, heads.HIDDEN_STRIDE, [&](At at, float x, float y) {
+        heads.latent(at.row, at.column, x, y);
         const int q = first + at.row;
-        if (q < rows && q % each == 0) {
+        if (writes && q < rows && q % each == 0) {
             p.z0[q / each * A_AT + at.column] = x;
             p.z0[q / each * A_AT + at.column + 1] = y;
         }
     });
     __syncthreads();
     if (p.P == 0) return;
+    // before others write to this one's buffers
+    Who::wait();
     const int candidates = p.N + p.P;
     for (int k = 0; k < p.H; k++) {
-        b.policy([&](int r, int i) { return first + r < rows ? p.policy_steps[((first + r) * p.H + k) * A + i] : 0.0f; },
-                 [&](int r, int i, float a) {
-                     b.act(r, i, a);
-                     const int q = first + r;
-                     if (q < rows) p.actions[((q / p.P * candidates + p.N + q % p.P) * p.H + k) * A + i] = a;
-                 });
-        if (k + 1 < p.H) b.step(true);
+        heads.template policy<Who>([&](int r, int i) { return first + r < rows ? p.policy_steps[((first + r) * p.H + k) * A + i] : 0.0f; },
+                                   [&](int r, int i, float a) {
+                                       heads.act(r, i, a);
+                                       const int q = first + r;
+                                       if (writes && q < rows) p.actions[((q / p.P * candidates + p.N + q % p.P) * p.H + k) * A + i] = a;
+                                   });
+        if (k + 1 < p.H) motion.template step<Who>(true);
     }
+}
+
+// The weights of the dynamics, to be used behind the next barrier of the block.
+__device__ inline Near copy_near(uint4 *to, const uint4 *weights) {
+    for (int i = threadIdx.x; i < MOTION_COUNT; i += THREADS) to[i] = __ldg(weights + MOTION_AT + i);
+    return Near{to};
 }
 
 // Rows of an iteration: all C candidates in the first, later the N sampled ones.
@@ -80,12 +89,10 @@ struct Rows {
 // Candidates through the dynamics.
 template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration, u32 *memory) {
 #if NEAR
-    Block<MT, MOTION_WIDEST, Near> b(memory, Near{nullptr}, p.vectors);
-    uint4 *near = (uint4 *)b.end;
-    for (int i = threadIdx.x; i < MOTION_COUNT; i += THREADS) near[i] = __ldg(p.weights + MOTION_AT + i);
-    b.weights.here = near;
+    using Motion = Block<MT, MOTION_WIDEST, Near>;
+    const Motion b(memory, copy_near((uint4 *)(memory + Motion::FIXED + Motion::HIDDEN), p.weights), p.vectors);
 #else
-    Block<MT, MOTION_WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
+    const Block<MT, MOTION_WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
 #endif
     const Rows rows(p, iteration);
     const int first = blockIdx.x * b.ROWS, candidates = p.N + p.P;
@@ -122,7 +129,7 @@ template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration
 // Values where they count, and rewards of all steps: blocks of values, which take longer, then blocks of rewards. With `apart` a block
 // asks one critic, and there are as many for the other.
 template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, int value_blocks, bool apart, u32 *memory) {
-    Block<MT, WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
+    const Block<MT, WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
     const Rows rows(p, iteration);
     const int candidates = p.N + p.P, groups = apart ? value_blocks / 2 : value_blocks;
     const bool valued = (int)blockIdx.x < value_blocks;
@@ -172,13 +179,31 @@ template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, 
         });
 }
 
-#ifdef HOST
-alignas(16) static u64 shared_memory[1 << 15];
-#else
+#ifndef HOST
 extern __shared__ __align__(16) u64 shared_memory[];
 #endif
 
-extern "C" __global__ void __launch_bounds__(THREADS) propose(Plan p) { propose_of<1>(p, (u32 *)shared_memory); }
+extern "C" __global__ void __launch_bounds__(THREADS) propose(Plan p) {
+    const Block<1, WIDEST, Far> b((u32 *)shared_memory, Far{p.weights}, p.vectors);
+    propose_by<Alone>(p, b, b);
+}
+
+#if TEAM
+extern "C" __global__ void __cluster_dims__(TEAM, 1, 1) __launch_bounds__(THREADS) propose_together(Plan p) {
+    u32 *memory = (u32 *)shared_memory;
+#if TEAM_NEAR
+    using Motion = Block<1, MOTION_WIDEST, Near>;
+    u32 *near = memory + Motion::FIXED + Motion::HIDDEN, *buffers = near + 4 * MOTION_COUNT;
+    const Motion motion(memory, copy_near((uint4 *)near, p.weights), p.vectors);
+#else
+    using Motion = Block<1, MOTION_WIDEST, Far>;
+    u32 *buffers = memory + Motion::FIXED + Motion::HIDDEN;
+    const Motion motion(memory, Far{p.weights}, p.vectors);
+#endif
+    const Block<1, WIDEST, Far> heads(memory, buffers, Far{p.weights}, p.vectors);
+    propose_by<Together>(p, heads, motion);
+}
+#endif
 
 extern "C" __global__ void __launch_bounds__(THREADS) imagine(Plan p, int iteration) {
     imagine_of<TILES>(p, iteration, (u32 *)shared_memory);
