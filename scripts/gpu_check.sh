@@ -63,7 +63,7 @@ checks() {
     ./td-koopman --version
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true
     if wanted tests; then
-        part "plans and updates agree with the CPU" ./devices --nocapture cuda_plans cuda_updates
+        part "operations, plans and updates agree with the CPU" ./devices --nocapture cuda_operations cuda_plans cuda_updates
     fi
     if wanted plans; then
         bench "plans at TD-MPC v1's sizes, TF32" --rows plans --samples 512,8192 --horizons 5,20,50

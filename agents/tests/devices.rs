@@ -6,21 +6,57 @@
 #[cfg(any(feature = "ndarray", feature = "cuda"))]
 mod suite;
 
-#[cfg(feature = "ndarray")]
-#[test]
-fn ndarray_agrees_with_flex() {
-    suite::agrees_with_flex(&td_koopman_agents::device::open("ndarray").unwrap(), 1e-4);
+/// Tests of one device: operations, then every dynamics by itself, because a GPU compiles kernels for each.
+#[cfg(any(feature = "ndarray", feature = "cuda"))]
+macro_rules! agree_with_flex {
+    ($on:expr, $operations:ident, $($name:ident: $dynamics:ident),*) => {
+        #[test]
+        fn $operations() {
+            $on(suite::operations_agree_with_flex);
+        }
+        $(#[test]
+        fn $name() {
+            let dynamics = td_koopman_agents::config::DynamicsKind::$dynamics;
+            $on(|device, tolerance| suite::lives_agree_with_flex(dynamics, device, tolerance));
+        })*
+    };
 }
 
+#[cfg(feature = "ndarray")]
+fn on_ndarray(check: impl Fn(&td_koopman_agents::device::Device, f32)) {
+    check(&td_koopman_agents::device::open("ndarray").unwrap(), 1e-4);
+}
+
+#[cfg(feature = "ndarray")]
+agree_with_flex!(
+    on_ndarray,
+    ndarray_operations_agree_with_flex,
+    ndarray_agrees_on_koopman: Koopman,
+    ndarray_agrees_on_mlp: Mlp,
+    ndarray_agrees_on_gru: Gru,
+    ndarray_agrees_on_transformer: Transformer,
+    ndarray_agrees_on_dssm: Dssm
+);
+
 #[cfg(feature = "cuda")]
-#[test]
-fn cuda_agrees_with_flex() {
+fn on_cuda(check: impl Fn(&td_koopman_agents::device::Device, f32)) {
     match td_koopman_agents::device::open("cuda") {
         // matrix products may run in TF32 there
-        Ok(device) => suite::agrees_with_flex(&device, 2e-2),
+        Ok(device) => check(&device, 2e-2),
         Err(error) => without_gpu(error),
     }
 }
+
+#[cfg(feature = "cuda")]
+agree_with_flex!(
+    on_cuda,
+    cuda_operations_agree_with_flex,
+    cuda_agrees_on_koopman: Koopman,
+    cuda_agrees_on_mlp: Mlp,
+    cuda_agrees_on_gru: Gru,
+    cuda_agrees_on_transformer: Transformer,
+    cuda_agrees_on_dssm: Dssm
+);
 
 /// Whole plans have kernels of their own there.
 #[cfg(feature = "cuda")]

@@ -20,22 +20,19 @@ use td_koopman_agents::rng::Stream;
 const OBSERVATION: usize = 5;
 const ACTION: usize = 2;
 
-/// Operations, decisions and learning on `device` equal those on `flex` up to `tolerance` (relative).
-pub fn agrees_with_flex(device: &Device, tolerance: f32) {
-    operations(device, tolerance);
-    for dynamics in DynamicsKind::ALL {
-        let forms = match dynamics {
-            DynamicsKind::Koopman => &[ControlForm::Additive, ControlForm::Gated][..],
-            _ => &[ControlForm::Additive],
-        };
-        for (&form, recipe) in forms.iter().flat_map(|form| [(form, Recipe::V1), (form, Recipe::V2)]) {
-            let mut config = config(dynamics, form);
-            (config.model.recipe, config.model.continuation) = (recipe, Continuation::On);
-            let ((actions, parameters), (known_actions, known_parameters)) =
-                (life(&config, device), life(&config, &cpu()));
-            near(&actions, &known_actions, tolerance, "actions");
-            near(&parameters, &known_parameters, tolerance, "parameters after three updates");
-        }
+/// Decisions and learning with these dynamics on `device` equal those on `flex` up to `tolerance` (relative).
+pub fn lives_agree_with_flex(dynamics: DynamicsKind, device: &Device, tolerance: f32) {
+    let forms = match dynamics {
+        DynamicsKind::Koopman => &[ControlForm::Additive, ControlForm::Gated][..],
+        _ => &[ControlForm::Additive],
+    };
+    for (&form, recipe) in forms.iter().flat_map(|form| [(form, Recipe::V1), (form, Recipe::V2)]) {
+        let mut config = config(dynamics, form);
+        (config.model.recipe, config.model.continuation) = (recipe, Continuation::On);
+        let ((actions, parameters), (known_actions, known_parameters)) =
+            (life(&config, device), life(&config, &cpu()));
+        near(&actions, &known_actions, tolerance, "actions");
+        near(&parameters, &known_parameters, tolerance, "parameters after three updates");
     }
 }
 
@@ -51,8 +48,8 @@ fn tensor<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tens
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Value and all gradients of the fused operations.
-fn operations(device: &Device, tolerance: f32) {
+/// Values and all gradients of the fused operations on `device` equal those on `flex` up to `tolerance` (relative).
+pub fn operations_agree_with_flex(device: &Device, tolerance: f32) {
     let run = |device: &Device| {
         let t = |shape: &[usize], seed| {
             let n = shape.iter().product();
