@@ -32,13 +32,8 @@ impl std::fmt::Debug for Away {
 
 impl Away {
     /// Nothing is there yet.
-    #[cfg_attr(not(feature = "cuda"), expect(unused_variables))] // the only place so far is a GPU
     pub fn new(config: &AgentConfig, sizes: [usize; 2], device: &Device) -> Self {
-        #[cfg(feature = "cuda")]
-        let start = super::fused::start(config, sizes, device);
-        #[cfg(not(feature = "cuda"))]
-        let start = None;
-        Self { start, learner: None }
+        Self { start: super::fused::start(config, sizes, device), learner: None }
     }
 
     /// From now on the tensors are what counts.

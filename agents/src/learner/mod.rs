@@ -2,10 +2,8 @@
 
 mod adam;
 mod auxiliary;
-#[cfg(any(test, feature = "cuda"))]
 mod away;
 mod data;
-#[cfg(any(test, feature = "cuda"))]
 mod fused;
 mod imitation;
 pub mod losses;

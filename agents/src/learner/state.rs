@@ -20,7 +20,6 @@ pub struct LearnerState {
 impl Learner {
     /// Everything that changes in training, for saving.
     pub fn export(&self) -> LearnerState {
-        #[cfg(any(test, feature = "cuda"))]
         if let Some(state) = self.export_away() {
             return state;
         }
@@ -57,7 +56,6 @@ impl Learner {
         };
         self.world = write_parameters(self.world.clone(), &group("world."))?;
         self.online = OnceLock::new();
-        #[cfg(any(test, feature = "cuda"))]
         self.away.return_home();
         self.slow.import(&group("target."))?;
         let [model_steps, policy_steps] = saved.optimizer_steps;

@@ -1,7 +1,6 @@
 //! The learner, and what the updates of both recipes share.
 
 use super::Adam;
-#[cfg(any(test, feature = "cuda"))]
 use super::away::Away;
 use super::data::Data;
 use super::losses::{SequenceLosses, continuation_loss};
@@ -103,7 +102,6 @@ pub struct Learner {
     pub(super) policy_adam: Adam,
     pub(super) trust: Trust,
     pub(super) updates: u64,
-    #[cfg(any(test, feature = "cuda"))]
     pub(super) away: Away,
 }
 
@@ -136,7 +134,6 @@ impl Learner {
             world,
             trust: Trust::default(),
             updates: 0,
-            #[cfg(any(test, feature = "cuda"))]
             away: Away::new(config, [observation_dim, action_dim], device),
         }
     }
@@ -144,12 +141,6 @@ impl Learner {
     /// The networks to act with.
     pub fn online(&self) -> &Snapshot {
         self.online.get_or_init(|| Snapshot::new(self.current_world(), self.precision))
-    }
-
-    /// The networks without gradients, where tensors are updated.
-    #[cfg(not(any(test, feature = "cuda")))]
-    fn current_world(&self) -> World {
-        self.world.valid()
     }
 
     /// Returns of action sequences as [`World::score`] has them, and their gradients with respect to the actions; the
@@ -190,7 +181,6 @@ impl Learner {
     /// Learns from one batch. `noise` feeds everything random in it: the policy's noise in targets and policy loss, dropout,
     /// and which critics are asked.
     pub fn update(&mut self, batch: &Batch, noise: &mut Stream) -> Update {
-        #[cfg(any(test, feature = "cuda"))]
         if let Some(update) = self.update_away(batch, noise) {
             return update;
         }

@@ -47,7 +47,8 @@ pub trait AdamOps: Backend {
 }
 
 multiversion! {
-    fn adam_slice(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], scale: f32, s: AdamStep) {
+    /// One step on some numbers.
+    pub(crate) fn adam_slice(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], scale: f32, s: AdamStep) {
         let rate = s.learning_rate / s.correction1;
         let root = 1.0 / s.correction2.sqrt();
         for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {

@@ -17,6 +17,7 @@ pub(crate) mod simd;
 mod simnorm;
 mod two_hot;
 
+pub(crate) use adam::adam_slice;
 pub use adam::{AdamStep, adam_step};
 pub use dense::{Activation, dense};
 pub(crate) use flex::contiguous_flex;

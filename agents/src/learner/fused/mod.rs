@@ -5,6 +5,7 @@
 //! gradients. The batch goes up in one copy, losses and priorities come back in one. What has no kernels here (see
 //! [`has_kernels`]) learns with plain tensors, against which these are tested: the kernels' own text, on a CPU.
 
+mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod dynamics;
@@ -20,8 +21,10 @@ use crate::config::{
     KoopmanConfig, LearnerConfig, Mu, PlannerKind, Precision, Recipe, StateDecoder, StepSize, Training,
     UpdateKernels,
 };
+use crate::device::is_flex;
 use crate::ops::LAYER_NORM_EPSILON;
 use crate::replay::Batch;
+use burn::tensor::Device;
 use orders::{Kernel, Matrix, Program};
 use places::Places;
 use std::collections::BTreeMap;
@@ -33,6 +36,7 @@ use update::{Settings, Sizes, UpdateProgram};
 type Parameters = BTreeMap<String, Parameter>;
 
 /// The kernels, in order; [`header`] comes before them.
+#[cfg(any(test, feature = "cuda"))]
 const KERNELS: &str = concat!(
     include_str!("kernels/products.cu"),
     include_str!("kernels/rows.cu"),
@@ -40,6 +44,7 @@ const KERNELS: &str = concat!(
 );
 
 /// What kernels are compiled with.
+#[cfg(any(test, feature = "cuda"))]
 fn header() -> String {
     let bytes = Kernel::Products.shared();
     format!(
@@ -113,11 +118,19 @@ pub(super) type Start = Arc<dyn Fn(&LearnerState, [usize; 2]) -> Option<Box<dyn 
 ///
 /// # Panics
 /// If the device does not answer.
-#[cfg(feature = "cuda")]
-pub(super) fn start(config: &AgentConfig, sizes: [usize; 2], device: &burn::tensor::Device) -> Option<Start> {
-    let index = crate::device::cuda_index(device).filter(|_| has_kernels(config))?;
-    let runs = cuda::runs(index).unwrap_or_else(|error| panic!("{error}"));
-    runs.then(|| starting::<cuda::Gpu>(config, sizes, index))
+pub(super) fn start(config: &AgentConfig, sizes: [usize; 2], device: &Device) -> Option<Start> {
+    if !has_kernels(config) {
+        return None;
+    }
+    if is_flex(device) {
+        return Some(starting::<cpu::Cpu>(config, sizes, ()));
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(index) = crate::device::cuda_index(device) {
+        let runs = cuda::runs(index).unwrap_or_else(|error| panic!("{error}"));
+        return runs.then(|| starting::<cuda::Gpu>(config, sizes, index));
+    }
+    None
 }
 
 fn starting<R: Runner>(config: &AgentConfig, sizes: [usize; 2], place: R::Place) -> Start {

@@ -146,6 +146,22 @@ pub(super) struct Product {
     pub after: After,
 }
 
+/// What the kernels are told of a product, as in `kernels/products.cu`.
+pub(super) mod flags {
+    pub const TRANSPOSED_A: i32 = 1;
+    pub const TRANSPOSED_B: i32 = 2;
+    pub const ADD: i32 = 4;
+    /// a has a line of ones behind its last.
+    pub const ONES: i32 = 8;
+    pub const ELU: i32 = 16;
+    pub const TANH: i32 = 32;
+    pub const SLOPE_ELU: i32 = 64;
+    pub const ROTATE: i32 = 128;
+    pub const ROTATE_BACK: i32 = 256;
+    pub const GATE: i32 = 512;
+    pub const GATE_BACK: i32 = 1024;
+}
+
 /// Products read four numbers at a time where their factors' rows begin at a multiple of four.
 pub(super) const ALIGNED: usize = 4;
 
@@ -173,41 +189,41 @@ impl Product {
         let across = columns.div_ceil(TILE);
         let none = Matrix { at: 0, rows: 0, columns: 0, stride: 0 };
         let (mut y, mut z, mut u, mut v, mut turn) = (none, none, none, none, [0, 0]);
-        let mut flags = match self.form {
+        let mut told = match self.form {
             Form::Plain => 0,
-            Form::Back => 2,
-            Form::Gradient if rows > self.a.columns => 1 | 8,
-            Form::Gradient => 1,
+            Form::Back => flags::TRANSPOSED_B,
+            Form::Gradient if rows > self.a.columns => flags::TRANSPOSED_A | flags::ONES,
+            Form::Gradient => flags::TRANSPOSED_A,
         };
-        flags |= match self.after {
+        told |= match self.after {
             After::Nothing => 0,
-            After::Elu => 16,
-            After::Tanh => 32,
+            After::Elu => flags::ELU,
+            After::Tanh => flags::TANH,
             After::Gate { u: of, v: to } => {
                 (u, v) = (of, to);
-                32 | 512
+                flags::TANH | flags::GATE
             }
             After::Turn { z: of, lambda } => {
                 (z, turn) = (of, [lambda, columns / 2]);
-                128
+                flags::ROTATE
             }
             After::SlopeElu(of) => {
                 y = of;
-                64
+                flags::SLOPE_ELU
             }
             After::GateBack { s, u: of, du } => {
                 (y, u, v) = (s, of, du);
-                1024
+                flags::GATE_BACK
             }
-            After::Add => 4,
+            After::Add => flags::ADD,
             After::AddTurnBack { dz, lambda } => {
                 (z, turn) = (dz, [lambda, columns / 2]);
-                4 | 256
+                flags::ADD | flags::ROTATE_BACK
             }
         };
         let Self { a, b, c, .. } = self;
         let mut order = ints([across, a.at, a.stride, b.at, b.stride, c.at, c.stride, rows, columns, inner]);
-        order.extend([flags, self.bias.map_or(-1, |at| at as i32)]);
+        order.extend([told, self.bias.map_or(-1, |at| at as i32)]);
         order.extend(ints([y.at, y.stride, z.at, z.stride, turn[0], turn[1]]));
         order.extend(ints([u.at, u.stride, v.at, v.stride]));
         (across * rows.div_ceil(TILE), order)

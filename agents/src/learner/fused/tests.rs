@@ -86,13 +86,26 @@ fn open(learner: &Learner) -> LearnerState {
     state
 }
 
+/// The same with plain tensors.
+fn plain(config: &AgentConfig) -> AgentConfig {
+    let mut config = config.clone();
+    config.learner.kernels = UpdateKernels::None;
+    config
+}
+
+/// Kernels' own text, and what is written for processors.
 fn agree(config: &AgentConfig) {
+    agree_on::<Host>(config);
+    agree_on::<cpu::Cpu>(config);
+}
+
+fn agree_on<R: Runner<Place = ()>>(config: &AgentConfig) {
     assert!(has_kernels(config));
-    let mut known = learner(config);
+    let mut known = learner(&plain(config));
     let state = open(&known);
     known.import(&state).unwrap();
     let (b, h, a) = (config.learner.batch_size, config.learner.horizon, 2);
-    let start = starting::<Host>(config, [4, a], ());
+    let start = starting::<R>(config, [4, a], ());
     let mut fused = start(&state, [b, h]).expect("these networks");
     let (mut stream, mut same) = (Stream::new(4, "noise"), Stream::new(4, "noise"));
     for (i, mut batch) in batches(config, 3).into_iter().enumerate() {
@@ -181,7 +194,7 @@ fn a_learner_away_is_a_learner() {
         AgentConfig { learner: LearnerConfig { horizon: 4, ..config.learner.clone() }, ..config.clone() };
     let mut batches: Vec<Batch> = batches(&config, 2);
     batches.extend(super::super::tests::batches(&longer, 2));
-    let mut home = learner(&config);
+    let mut home = learner(&plain(&config));
     let state = open(&home);
     home.import(&state).unwrap();
     let mut away = home.clone();

@@ -11,8 +11,10 @@ extern "C" __global__ void __launch_bounds__(256) td_targets(float *memory, cons
     const Targets o = mine<Targets>(orders, block);
     const int i = block * 256 + threadIdx.x;
     if (i >= o.rows) return;
-    float value = fminf(memory[o.q1 + i], memory[o.q2 + i]);
-    value = fminf(fmaxf(value, memory[o.range]), memory[o.range + 1]);
+    // in this order a NaN of either stays
+    const float q1 = memory[o.q1 + i], q2 = memory[o.q2 + i], low = memory[o.range], high = memory[o.range + 1];
+    float value = q1 < q2 || q1 != q1 ? q1 : q2;
+    value = value < low ? low : value > high ? high : value;
     memory[o.out + i] = memory[o.rewards + i] + value * (1.0f - memory[o.terminated + i]) * o.discount;
 }
 
@@ -67,9 +69,9 @@ extern "C" __global__ void __launch_bounds__(128) sequences(float *memory, const
     }
     if (lane == 0) {
         float *out = memory + o.out + b;
-        out[0] = fminf(consistency, o.cap);
-        out[o.batch] = fminf(reward, o.cap);
-        out[2 * o.batch] = fminf(value, o.cap);
+        out[0] = consistency > o.cap ? o.cap : consistency;
+        out[o.batch] = reward > o.cap ? o.cap : reward;
+        out[2 * o.batch] = value > o.cap ? o.cap : value;
         memory[o.priorities + b] = priority;
     }
 }

@@ -1,0 +1,238 @@
+//! Products, and what happens to them before they are stored: `kernels/products.cu`.
+//!
+//! The right factor is packed for the kernel of [`crate::ops::product`]; blocks of rows are multiplied, and go through what follows while they
+//! are in the cache.
+
+use super::memory::Memory;
+use super::told::Product;
+use crate::config::Precision;
+use crate::learner::fused::orders::flags::*;
+use crate::ops::product::{self, padded};
+use crate::ops::simd::{elu, multiversion, sum_of_two, tanh};
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Columns of a panel, as the kernel wants them.
+const PANEL: usize = 64;
+
+/// Numbers of a block of the result on their way: they stay in the second-level cache.
+const BLOCK: usize = 1 << 15;
+
+/// Multiply-adds of an item of work: some twenty microseconds.
+const ITEM: usize = 1 << 20;
+
+/// Whether the right factor already lies as the kernel wants it: one panel, without gaps.
+fn lies_packed(o: &Product) -> bool {
+    let fits = o.columns as usize <= PANEL && padded(o.columns as usize) == o.columns as usize;
+    fits && o.flags & TRANSPOSED_B == 0 && o.b_stride == o.columns
+}
+
+/// How many numbers a packed right factor is, with a bias behind it; a single column needs none.
+pub(super) fn packed_len(o: &Product) -> usize {
+    match o.columns == 1 || lies_packed(o) {
+        true => 0,
+        false => padded(o.columns as usize) * (o.inner as usize + 1),
+    }
+}
+
+/// Rows that are worth an item of work: all of them if there is one column, of which each is a sum by itself.
+pub(super) fn rows_together(o: &Product) -> usize {
+    let a_row = (o.columns.max(1) * o.inner.max(1)) as usize;
+    (ITEM / a_row).max(48).next_multiple_of(6)
+}
+
+/// Multiply-adds of a product.
+pub(super) fn cost(o: &Product) -> usize {
+    o.rows as usize * o.columns as usize * (o.inner as usize).max(1)
+}
+
+/// Rows of the product itself: a line of ones makes one more.
+pub(super) fn rows(o: &Product) -> usize {
+    (o.rows - i32::from(o.flags & ONES != 0)) as usize
+}
+
+multiversion! {
+    /// Panels of up to 64 columns, `[inner, columns]` each, filled up with zeros to sixteens; then the bias.
+    pub(super) fn pack(m: Memory, o: &Product, to: &mut [f32]) {
+        let (columns, inner) = (o.columns as usize, o.inner as usize);
+        if to.is_empty() {
+            return;
+        }
+        let (panels, bias) = to.split_at_mut(padded(columns) * inner);
+        for (i, panel) in panels.chunks_mut((PANEL * inner).max(1)).enumerate() {
+            let from = i * PANEL;
+            let real = (columns - from).min(PANEL);
+            let width = padded(real);
+            if o.flags & TRANSPOSED_B == 0 {
+                for (k, row) in panel.chunks_exact_mut(width).enumerate() {
+                    row[..real].copy_from_slice(m.read(o.b + k as i32 * o.b_stride + from as i32, real));
+                }
+            } else {
+                // sixteen columns at a time, which lie in as many rows
+                for first in (0..real).step_by(16) {
+                    let count = (real - first).min(16);
+                    for column in first..first + count {
+                        let numbers = m.read(o.b + (from + column) as i32 * o.b_stride, inner);
+                        panel[column..].iter_mut().step_by(width).zip(numbers).for_each(|(to, x)| *to = *x);
+                    }
+                }
+            }
+        }
+        if o.bias >= 0 {
+            bias[..columns].copy_from_slice(m.read(o.bias, columns));
+        }
+    }
+}
+
+/// Some rows of c, with a packed right factor.
+pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize>) {
+    thread_local!(static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    if o.columns == 1 {
+        return single(m, o, rows);
+    }
+    let (columns, inner) = (o.columns as usize, o.inner as usize);
+    let stride = padded(columns);
+    let (weight, bias) = match lies_packed(o) {
+        true if o.bias < 0 => (m.read(o.b, stride * inner), &NO_BIAS[..stride]),
+        true => (m.read(o.b, stride * inner), m.read(o.bias, stride)),
+        false => packed.split_at(stride * inner),
+    };
+    let along = o.flags & TRANSPOSED_A == 0;
+    let x_stride = if along { [o.a_stride as usize, 1] } else { [1, o.a_stride as usize] };
+    let multiply = |from: usize, count: usize, out: &mut [f32]| {
+        let last = if inner == 0 { 0 } else { (count - 1) * x_stride[0] + (inner - 1) * x_stride[1] + 1 };
+        let x = m.read(o.a + (from * x_stride[0]) as i32, last).as_ptr();
+        assert!(out.len() == count * stride);
+        let out = out.as_mut_ptr();
+        let product = product::Product { weight, bias, terms: inner, x, x_stride, rows: count, out };
+        // SAFETY: the slices that the pointers come from are as long as the kernel goes, and `out` is nobody else's.
+        unsafe { product.run(Precision::F32) };
+    };
+    if after(o) == 0 && o.c_stride as usize == stride {
+        let out = m.write(o.c + rows.start as i32 * o.c_stride, rows.len() * stride);
+        return multiply(rows.start, rows.len(), out);
+    }
+    let together = (BLOCK / stride / 6 * 6).clamp(6, 192);
+    SPACE.with_borrow_mut(|space| {
+        space.resize(space.len().max(together * stride), 0.0);
+        for from in rows.clone().step_by(together) {
+            let count = (rows.end - from).min(together);
+            let block = &mut space[..count * stride];
+            multiply(from, count, block);
+            finish(m, o, block, stride, from);
+        }
+    });
+}
+
+/// Of what the kernel is not told.
+static NO_BIAS: [f32; PANEL] = [0.0; PANEL];
+
+/// What follows the products.
+fn after(o: &Product) -> i32 {
+    o.flags & !(TRANSPOSED_A | TRANSPOSED_B | ONES)
+}
+
+multiversion! {
+    /// Rows of one column: a sum each, or as many sums as a has columns.
+    fn single(m: Memory, o: &Product, rows: Range<usize>) {
+        let inner = o.inner as usize;
+        let mut sums = vec![if o.bias >= 0 { m.read(o.bias, 1)[0] } else { 0.0 }; rows.len()];
+        if o.flags & TRANSPOSED_A == 0 {
+            // a row of b, or of its transpose, has one number
+            let b_stride = if o.flags & TRANSPOSED_B == 0 { o.b_stride } else { 1 };
+            let b: Vec<f32> = (0..inner as i32).map(|k| m.read(o.b + k * b_stride, 1)[0]).collect();
+            for (sum, row) in sums.iter_mut().zip(rows.clone()) {
+                *sum += sum_of_two(m.read(o.a + row as i32 * o.a_stride, inner), &b, |x, y| x * y);
+            }
+        } else {
+            for k in 0..inner as i32 {
+                let y = m.read(o.b + k * o.b_stride, 1)[0];
+                let x = m.read(o.a + k * o.a_stride + rows.start as i32, rows.len());
+                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x * y);
+            }
+        }
+        finish(m, o, &sums, 1, rows.start);
+    }
+}
+
+multiversion! {
+    /// The last row of c: sums of b's columns.
+    pub(super) fn ones(m: Memory, o: &Product) {
+        let columns = o.columns as usize;
+        let sums = m.write(o.c + (o.rows - 1) * o.c_stride, columns);
+        sums.fill(0.0);
+        for k in 0..o.inner {
+            sums.iter_mut().zip(m.read(o.b + k * o.b_stride, columns)).for_each(|(sum, x)| *sum += x);
+        }
+    }
+}
+
+multiversion! {
+    /// What follows the products of rows from `first` on, and where they go. Rows of `block` are `stride` apart.
+    fn finish(m: Memory, o: &Product, block: &[f32], stride: usize, first: usize) {
+        let told = after(o);
+        let width = o.columns as usize;
+        // rows without gaps are one long row to what looks at single numbers
+        let others = match told {
+            SLOPE_ELU => [o.y_stride; 3],
+            TANH_AND_GATE => [o.u_stride, o.u_stride, o.v_stride],
+            GATE_BACK => [o.y_stride, o.u_stride, o.v_stride],
+            _ => [o.columns; 3],
+        };
+        let alone = told & (ROTATE | ROTATE_BACK) == 0
+            && [stride as i32, o.c_stride].iter().chain(&others).all(|stride| *stride == o.columns);
+        let (columns, stride) = if alone { (block.len(), block.len()) } else { (width, stride) };
+        for (i, x) in block.chunks_exact(stride).enumerate() {
+            let (row, x) = ((first + i) as i32, &x[..columns]);
+            let c = m.write(o.c + row * o.c_stride, columns);
+            match told {
+                0 => c.copy_from_slice(x),
+                ELU => c.iter_mut().zip(x).for_each(|(c, x)| *c = elu(*x)),
+                TANH => c.iter_mut().zip(x).for_each(|(c, x)| *c = tanh(*x)),
+                SLOPE_ELU => {
+                    let y = m.read(o.y + row * o.y_stride, columns);
+                    c.iter_mut().zip(x).zip(y).for_each(|((c, x), y)| *c = x * (1.0 + y.min(0.0)));
+                }
+                ADD => c.iter_mut().zip(x).for_each(|(c, x)| *c += x),
+                ROTATE | ROTATE_AND_ADD => {
+                    let n = o.modes as usize;
+                    let (re, im) = m.read(o.lambda, 2 * n).split_at(n);
+                    let (zr, zi) = m.read(o.z + row * o.z_stride, 2 * n).split_at(n);
+                    let ((cr, ci), (xr, xi)) = (c.split_at_mut(n), x.split_at(n));
+                    if told == ROTATE {
+                        for j in 0..n {
+                            cr[j] = xr[j] + re[j] * zr[j] - im[j] * zi[j];
+                            ci[j] = xi[j] + re[j] * zi[j] + im[j] * zr[j];
+                        }
+                    } else {
+                        // back: by the complex conjugate
+                        for j in 0..n {
+                            cr[j] += xr[j] + re[j] * zr[j] + im[j] * zi[j];
+                            ci[j] += xi[j] + re[j] * zi[j] - im[j] * zr[j];
+                        }
+                    }
+                }
+                TANH_AND_GATE => {
+                    let (u, v) = (m.read(o.u + row * o.u_stride, columns), m.write(o.v + row * o.v_stride, columns));
+                    for (((c, x), u), v) in c.iter_mut().zip(x).zip(u).zip(v) {
+                        *c = tanh(*x);
+                        *v = u * (1.0 + *c);
+                    }
+                }
+                GATE_BACK => {
+                    let (s, u) = (m.read(o.y + row * o.y_stride, columns), m.read(o.u + row * o.u_stride, columns));
+                    let v = m.write(o.v + row * o.v_stride, columns);
+                    // x is the gradient of u·(1 + s)
+                    for ((((c, x), s), u), v) in c.iter_mut().zip(x).zip(s).zip(u).zip(v) {
+                        *v = x * (1.0 + s);
+                        *c = x * u * (1.0 - s * s);
+                    }
+                }
+                _ => unreachable!("nothing is told {told}"),
+            }
+        }
+    }
+}
+
+const ROTATE_AND_ADD: i32 = ADD | ROTATE_BACK;
+const TANH_AND_GATE: i32 = TANH | GATE;
