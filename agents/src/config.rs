@@ -112,7 +112,7 @@ pub struct LearnerConfig {
     /// Factors of the matrix products of updates.
     #[serde(default)] // older runs did not have it
     pub precision: Precision,
-    /// Kernels of updates on a GPU.
+    /// Kernels of updates.
     #[serde(default)] // older runs did not have it
     pub kernels: UpdateKernels,
     /// Adam's learning rate for model and critics.

@@ -1,9 +1,10 @@
-//! Updates of TD-MPC on an NVIDIA GPU: one graph of our own kernels, with the gradients written out.
+//! Updates of TD-MPC as one program of our own kernels, with the gradients written out.
 //!
-//! Burn's tensors need about a thousand kernels for an update, each waited for longer than it works. Here an update is a
-//! [program](orders::Program): some eighty launches over one array that holds parameters, slow copies, moments, activations and
-//! gradients. The batch goes up in one copy, losses and priorities come back in one. What has no kernels here (see
-//! [`has_kernels`]) learns with plain tensors, against which these are tested: the kernels' own text, on a CPU.
+//! Burn's tensors need about a thousand operations for an update. Here an update is a [program](orders::Program): some eighty launches
+//! over one array that holds parameters, slow copies, moments, activations and gradients. On an NVIDIA GPU it is one graph: the batch goes
+//! up in one copy, losses and priorities come back in one. On a CPU (the device `flex`) the launches run one after the other, on all
+//! threads. What has no kernels here (see [`has_kernels`]) learns with plain tensors, against which these are tested: those of a GPU by
+//! their own text, on a CPU.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -22,10 +23,9 @@ use crate::config::{
     UpdateKernels,
 };
 use crate::device::is_flex;
-use crate::ops::LAYER_NORM_EPSILON;
 use crate::replay::Batch;
 use burn::tensor::Device;
-use orders::{Kernel, Matrix, Program};
+use orders::{Matrix, Program};
 use places::Places;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -46,9 +46,9 @@ const KERNELS: &str = concat!(
 /// What kernels are compiled with.
 #[cfg(any(test, feature = "cuda"))]
 fn header() -> String {
-    let bytes = Kernel::Products.shared();
+    let (epsilon, bytes) = (crate::ops::LAYER_NORM_EPSILON, orders::Kernel::Products.shared());
     format!(
-        "#define BF16 0\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\nconstexpr int PRODUCT_BYTES = {bytes};\n"
+        "#define BF16 0\nconstexpr float NORM_EPSILON = {epsilon:e}f;\nconstexpr int PRODUCT_BYTES = {bytes};\n"
     )
 }
 

@@ -21,6 +21,7 @@ pub(super) enum Kernel {
     Summary,
 }
 
+#[cfg(any(test, feature = "cuda"))]
 impl Kernel {
     /// All, in order.
     pub const ALL: [Self; 14] = [
@@ -247,6 +248,7 @@ pub(super) enum Cell {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Launch {
     pub kernel: Kernel,
+    #[cfg_attr(not(any(test, feature = "cuda")), expect(dead_code))] // processors have none
     pub blocks: u32,
     /// Where its orders begin.
     pub orders: usize,

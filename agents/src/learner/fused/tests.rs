@@ -1,6 +1,7 @@
 //! The kernels' own text on a CPU, against plain tensors.
 
 use super::super::tests::{batches, learner};
+use super::orders::Kernel;
 use super::*;
 use crate::config::tests::tiny;
 use crate::cuda::host::{function, on_host};

@@ -16,10 +16,10 @@ use std::ops::Range;
 const PANEL: usize = 64;
 
 /// Numbers of a block of the result on their way: they stay in the second-level cache.
-const BLOCK: usize = 1 << 15;
+const BLOCK: usize = 1 << 14;
 
-/// Multiply-adds of an item of work: some twenty microseconds.
-const ITEM: usize = 1 << 20;
+/// Multiply-adds of an item of work: some ten microseconds, twenty times what it costs to pass them on.
+const ITEM: usize = 1 << 19;
 
 /// Whether the right factor already lies as the kernel wants it: one panel, without gaps.
 fn lies_packed(o: &Product) -> bool {
@@ -35,10 +35,11 @@ pub(super) fn packed_len(o: &Product) -> usize {
     }
 }
 
-/// Rows that are worth an item of work: all of them if there is one column, of which each is a sum by itself.
+/// Rows of an item of work: parts of equal size, in whole blocks of the kernel's six.
 pub(super) fn rows_together(o: &Product) -> usize {
     let a_row = (o.columns.max(1) * o.inner.max(1)) as usize;
-    (ITEM / a_row).max(48).next_multiple_of(6)
+    let most = (ITEM / a_row).max(48);
+    rows(o).div_ceil(rows(o).div_ceil(most).max(1)).next_multiple_of(6).max(6)
 }
 
 /// Multiply-adds of a product.
@@ -108,15 +109,19 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
         // SAFETY: the slices that the pointers come from are as long as the kernel goes, and `out` is nobody else's.
         unsafe { product.run(Precision::F32) };
     };
-    if after(o) == 0 && o.c_stride as usize == stride {
-        let out = m.write(o.c + rows.start as i32 * o.c_stride, rows.len() * stride);
-        return multiply(rows.start, rows.len(), out);
-    }
     let together = (BLOCK / stride / 6 * 6).clamp(6, 192);
+    let parts = rows.clone().step_by(together).map(|from| (from, (rows.end - from).min(together)));
+    if in_place(o, stride) {
+        for (from, count) in parts {
+            let out = m.write(o.c + from as i32 * o.c_stride, count * stride);
+            multiply(from, count, out);
+            activate(m, o, out, from);
+        }
+        return;
+    }
     SPACE.with_borrow_mut(|space| {
         space.resize(space.len().max(together * stride), 0.0);
-        for from in rows.clone().step_by(together) {
-            let count = (rows.end - from).min(together);
+        for (from, count) in parts {
             let block = &mut space[..count * stride];
             multiply(from, count, block);
             finish(m, o, block, stride, from);
@@ -126,6 +131,32 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
 
 /// Of what the kernel is not told.
 static NO_BIAS: [f32; PANEL] = [0.0; PANEL];
+
+/// Whether rows of c lie as the kernel makes them, and nothing else is made of them.
+fn in_place(o: &Product, stride: usize) -> bool {
+    let lies = |s: i32| s as usize == stride;
+    lies(o.c_stride)
+        && match after(o) {
+            0 | ELU | TANH => true,
+            SLOPE_ELU => lies(o.y_stride),
+            _ => false,
+        }
+}
+
+multiversion! {
+    /// What follows the products where they are, of rows from `first` on.
+    fn activate(m: Memory, o: &Product, c: &mut [f32], first: usize) {
+        match after(o) {
+            ELU => c.iter_mut().for_each(|c| *c = elu(*c)),
+            TANH => c.iter_mut().for_each(|c| *c = tanh(*c)),
+            SLOPE_ELU => {
+                let y = m.read(o.y + first as i32 * o.y_stride, c.len());
+                c.iter_mut().zip(y).for_each(|(c, y)| *c *= 1.0 + y.min(0.0));
+            }
+            _ => {}
+        }
+    }
+}
 
 /// What follows the products.
 fn after(o: &Product) -> i32 {
