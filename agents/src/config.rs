@@ -137,11 +137,11 @@ pub struct LearnerConfig {
     pub v2: LearnerV2Config,
 }
 
-/// What updates on a GPU are made of; a CPU has its own.
+/// What updates are made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateKernels {
-    /// Kernels of our own in one graph, products in TF32, where the agent has them: TD-MPC with MLP or Koopman dynamics.
+    /// Kernels of our own, where the agent has them: TD-MPC with MLP or Koopman dynamics. On a GPU in one graph, products in TF32.
     #[default]
     Auto,
     /// Plain tensors.

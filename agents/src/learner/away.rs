@@ -36,6 +36,11 @@ impl Away {
         Self { start: super::fused::start(config, sizes, device), learner: None }
     }
 
+    /// Whether the tensors are what counts.
+    pub fn is_home(&self) -> bool {
+        self.learner.is_none()
+    }
+
     /// From now on the tensors are what counts.
     pub fn return_home(&mut self) {
         self.learner = None;

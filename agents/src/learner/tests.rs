@@ -3,7 +3,8 @@
 use super::*;
 use crate::config::tests::tiny_of_both;
 use crate::config::{
-    AgentConfig, Conditioning, Continuation, DynamicsKind, LatentNorm, Precision, Recipe, ValueBounds,
+    AgentConfig, Conditioning, Continuation, DynamicsKind, LatentNorm, PlannerKind, Precision, Recipe,
+    UpdateKernels, ValueBounds,
 };
 use crate::model::{Pick, Returns, Tail};
 use crate::replay::{Batch, Ending, Episode, Replay};
@@ -67,7 +68,8 @@ fn losses_fall_for_all_dynamics() {
 fn rounded_products_learn_as_well() {
     for mut config in [DynamicsKind::Koopman, DynamicsKind::Mlp].into_iter().flat_map(tiny_of_both) {
         let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| {
-            config.learner.precision = precision;
+            // rounded products are plain tensors'
+            (config.learner.precision, config.learner.kernels) = (precision, UpdateKernels::None);
             let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
             let update = |b: &Batch| learner.update(b, &mut noise).losses.reward;
             batches(&config, 300).iter().map(update).collect::<Vec<_>>()
@@ -235,7 +237,9 @@ fn gradients_of_returns_are_those_of_the_score() {
         (DynamicsKind::Mlp, Conditioning::Along),
     ];
     let both = kinds.into_iter().flat_map(|(d, c)| tiny_of_both(d).map(|config| (config, d, c)));
-    for (config, dynamics, conditioning) in both {
+    for (mut config, dynamics, conditioning) in both {
+        // gradients need tensors
+        config.planner.kind = PlannerKind::Grad;
         let (mut learner, mut noise) = (learner(&config), Stream::new(4, "noise"));
         // heads and gates start at zero
         batches(&config, 100).iter().for_each(|b| drop(learner.update(b, &mut noise)));

@@ -149,6 +149,9 @@ impl Learner {
     /// # Shapes
     /// - `z0`: `[E, D]`, `actions`: `[E, N, H, A]`, `gates`: `[E, H, l]`, all without gradients; results `[E, N]` and
     ///   `[E, N, H, A]`.
+    ///
+    /// # Panics
+    /// If the learner was made for a planner without gradients, and has learned: its numbers are not in tensors then.
     pub fn score_gradient(
         &self,
         z0: Tensor<2>,
@@ -157,6 +160,10 @@ impl Learner {
         gates: Option<Tensor<3>>,
         returns: &Returns,
     ) -> (Tensor<2>, Tensor<4>) {
+        assert!(
+            self.away.is_home(),
+            "gradients with respect to actions need tensors: has_kernels denies such planners"
+        );
         let world = self.world.clone().no_grad();
         let actions = Tensor::from_inner(actions).require_grad();
         let z0 = Tensor::from_inner(z0);
