@@ -16,7 +16,7 @@ use std::ops::Range;
 const PANEL: usize = 64;
 
 /// Numbers of a block of the result on their way: they stay in the second-level cache.
-const BLOCK: usize = 1 << 14;
+const BLOCK: usize = 1 << 15;
 
 /// Multiply-adds of an item of work: some ten microseconds, twenty times what it costs to pass them on.
 const ITEM: usize = 1 << 19;
@@ -38,7 +38,9 @@ pub(super) fn packed_len(o: &Product) -> usize {
 /// Rows of an item of work: parts of equal size, in whole blocks of the kernel's six.
 pub(super) fn rows_together(o: &Product) -> usize {
     let a_row = (o.columns.max(1) * o.inner.max(1)) as usize;
-    let most = (ITEM / a_row).max(48);
+    // rows that share what is read of a large right factor, unless that leaves threads without work
+    let shared = if o.flags & TRANSPOSED_A == 0 { (rows(o) / 8).clamp(48, 192) } else { 48 };
+    let most = (ITEM / a_row).max(shared);
     rows(o).div_ceil(rows(o).div_ceil(most).max(1)).next_multiple_of(6).max(6)
 }
 
@@ -87,7 +89,10 @@ multiversion! {
 
 /// Some rows of c, with a packed right factor.
 pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize>) {
-    thread_local!(static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    thread_local! {
+        static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
     if o.columns == 1 {
         return single(m, o, rows);
     }
@@ -98,16 +103,28 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
         true => (m.read(o.b, stride * inner), m.read(o.bias, stride)),
         false => packed.split_at(stride * inner),
     };
-    let along = o.flags & TRANSPOSED_A == 0;
-    let x_stride = if along { [o.a_stride as usize, 1] } else { [1, o.a_stride as usize] };
     let multiply = |from: usize, count: usize, out: &mut [f32]| {
-        let last = if inner == 0 { 0 } else { (count - 1) * x_stride[0] + (inner - 1) * x_stride[1] + 1 };
-        let x = m.read(o.a + (from * x_stride[0]) as i32, last).as_ptr();
         assert!(out.len() == count * stride);
         let out = out.as_mut_ptr();
-        let product = product::Product { weight, bias, terms: inner, x, x_stride, rows: count, out };
-        // SAFETY: the slices that the pointers come from are as long as the kernel goes, and `out` is nobody else's.
-        unsafe { product.run(Precision::F32) };
+        let product = |x: &[f32], x_stride: [usize; 2]| {
+            let last = if inner == 0 { 0 } else { (count - 1) * x_stride[0] + (inner - 1) * x_stride[1] + 1 };
+            let (x, terms, rows) = (x[..last].as_ptr(), inner, count);
+            // SAFETY: the slices that the pointers come from are as long as the kernel goes, and `out` is nobody else's.
+            unsafe { product::Product { weight, bias, terms, x, x_stride, rows, out }.run(Precision::F32) };
+        };
+        let a_stride = o.a_stride as usize;
+        if o.flags & TRANSPOSED_A == 0 {
+            let numbers = if inner == 0 { 0 } else { (count - 1) * a_stride + inner };
+            return product(m.read(o.a + (from * a_stride) as i32, numbers), [a_stride, 1]);
+        }
+        // lines of a are as far apart as they are long, often a power of two, and would drive each other out of the first-level cache
+        LEFT.with_borrow_mut(|left| {
+            left.resize(left.len().max(inner * count), 0.0);
+            for (k, line) in left.chunks_exact_mut(count).take(inner).enumerate() {
+                line.copy_from_slice(m.read(o.a + (k * a_stride + from) as i32, count));
+            }
+            product(left, [1, count]);
+        });
     };
     let together = (BLOCK / stride / 6 * 6).clamp(6, 192);
     let parts = rows.clone().step_by(together).map(|from| (from, (rows.end - from).min(together)));
