@@ -55,7 +55,8 @@ pub(super) fn rows(o: &Product) -> usize {
 }
 
 multiversion! {
-    /// Panels of up to 64 columns, `[inner, columns]` each, filled up with zeros to sixteens; then the bias.
+    /// Panels of up to 64 columns, `[inner, columns]` each, filled up to sixteens; then the bias. The place is this product's alone: what is
+    /// not written, columns that do not exist and biases that there are none of, stays zero.
     pub(super) fn pack(m: Memory, o: &Product, to: &mut [f32]) {
         let (columns, inner) = (o.columns as usize, o.inner as usize);
         if to.is_empty() {
