@@ -161,6 +161,15 @@ fn updates_of_mlp_dynamics_are_those_of_plain_tensors() {
     agree(&config);
 }
 
+/// A latent whose row in [z | a] is as long as the kernel's of a processor, padded: written as a whole it once took the action's place.
+#[test]
+fn latents_that_nearly_fill_their_rows_leave_the_actions_alone() {
+    let mut config = tiny(DynamicsKind::Mlp);
+    sequences(&mut config);
+    (config.model.latent_dim, config.model.hidden_dim) = (14, 32);
+    agree_on::<cpu::Cpu>(&config);
+}
+
 #[test]
 fn updates_of_gated_koopman_dynamics_are_those_of_plain_tensors() {
     let mut config = tiny(DynamicsKind::Koopman);

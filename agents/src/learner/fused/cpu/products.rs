@@ -72,13 +72,9 @@ multiversion! {
                     row[..real].copy_from_slice(m.read(o.b + k as i32 * o.b_stride + from as i32, real));
                 }
             } else {
-                // sixteen columns at a time, which lie in as many rows
-                for first in (0..real).step_by(16) {
-                    let count = (real - first).min(16);
-                    for column in first..first + count {
-                        let numbers = m.read(o.b + (from + column) as i32 * o.b_stride, inner);
-                        panel[column..].iter_mut().step_by(width).zip(numbers).for_each(|(to, x)| *to = *x);
-                    }
+                for column in 0..real {
+                    let numbers = m.read(o.b + (from + column) as i32 * o.b_stride, inner);
+                    panel[column..].iter_mut().step_by(width).zip(numbers).for_each(|(to, x)| *to = *x);
                 }
             }
         }
@@ -153,7 +149,8 @@ static NO_BIAS: [f32; PANEL] = [0.0; PANEL];
 /// Whether rows of c lie as the kernel makes them, and nothing else is made of them.
 fn in_place(o: &Product, stride: usize) -> bool {
     let lies = |s: i32| s as usize == stride;
-    lies(o.c_stride)
+    lies(o.columns)
+        && lies(o.c_stride)
         && match after(o) {
             0 | ELU | TANH => true,
             SLOPE_ELU => lies(o.y_stride),
