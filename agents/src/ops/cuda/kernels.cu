@@ -122,35 +122,40 @@ __device__ inline int lower_bin(float position) {
     return bin < N - 2 ? bin : N - 2;
 }
 
-// Cross-entropy of logits against the two bins around a position, one number a row; a warp a row.
-extern "C" __global__ void two_hot_loss(const float *logits, const float *position, float *loss) {
-    const float *x = logits + first();
+struct Exponentials {
+    float largest, total;
+};
+
+// The largest logit, and the sum of e^(x − largest).
+__device__ inline Exponentials exponentials(const float *x) {
     float largest = -INFINITY, total = 0.0f;
     for (int i = threadIdx.x; i < N; i += 32) largest = fmaxf(largest, x[i]);
     largest = largest_of_warp(largest);
     for (int i = threadIdx.x; i < N; i += 32) total += __expf(x[i] - largest);
-    total = sum_of_warp(total);
+    return {largest, sum_of_warp(total)};
+}
+
+// Cross-entropy of logits against the two bins around a position, one number a row; a warp a row.
+extern "C" __global__ void two_hot_loss(const float *logits, const float *position, float *loss) {
+    const float *x = logits + first();
+    const Exponentials of = exponentials(x);
     if (threadIdx.x == 0) {
         const int lower = lower_bin(position[blockIdx.x]);
         const float above = position[blockIdx.x] - lower;
         // relative to the largest: nothing cancels where all logits are large
-        loss[blockIdx.x] = logf(total) - ((1.0f - above) * (x[lower] - largest) + above * (x[lower + 1] - largest));
+        loss[blockIdx.x] = logf(of.total) - ((1.0f - above) * (x[lower] - of.largest) + above * (x[lower + 1] - of.largest));
     }
 }
 
 // (softmax(logits) − two-hot) g
 extern "C" __global__ void two_hot_loss_backward(const float *logits, const float *position, const float *g, float *out) {
     const float *x = logits + first();
-    float largest = -INFINITY, total = 0.0f;
-    for (int i = threadIdx.x; i < N; i += 32) largest = fmaxf(largest, x[i]);
-    largest = largest_of_warp(largest);
-    for (int i = threadIdx.x; i < N; i += 32) total += __expf(x[i] - largest);
-    total = sum_of_warp(total);
+    const Exponentials of = exponentials(x);
     const int lower = lower_bin(position[blockIdx.x]);
     const float above = position[blockIdx.x] - lower;
     for (int i = threadIdx.x; i < N; i += 32) {
         const float known = i == lower ? 1.0f - above : (i == lower + 1 ? above : 0.0f);
-        out[first() + i] = (__expf(x[i] - largest) / total - known) * g[blockIdx.x];
+        out[first() + i] = (__expf(x[i] - of.largest) / of.total - known) * g[blockIdx.x];
     }
 }
 
