@@ -108,6 +108,11 @@ impl Sizes {
         self.with_motion(self.block_bytes(1, self.motion_widest) + self.hidden_bytes(1, self.widest), limit)
     }
 
+    /// Whether clusters can ask the policy: there are some, and room for one of their blocks.
+    pub fn fit_in_teams(&self, machine: Machine) -> bool {
+        machine.team > 0 && self.team_bytes(machine.shared).0 <= machine.shared
+    }
+
     fn with_motion(&self, bytes: usize, limit: usize) -> (usize, bool) {
         let near = bytes + 16 * self.motion[1];
         if near <= limit { (near, true) } else { (bytes, false) }
@@ -410,6 +415,11 @@ mod tests {
         };
         let limit = 227 << 10;
         assert!(sizes(2).fit(4, limit) && sizes(1).fit(4, limit));
+        // blocks of a cluster have two pairs of buffers
+        let machine = |team| Machine { multiprocessors: 132, shared: limit, team };
+        let wide = Sizes { widest: 1024, motion_widest: 1024, ..sizes(1) };
+        assert!(sizes(1).fit_in_teams(machine(8)) && !sizes(1).fit_in_teams(machine(0)));
+        assert!(wide.fit(1, limit) && !wide.fit_in_teams(machine(8)));
         // a reward wider than the critics takes more turns than one
         let wide = Sizes { widest: 520, ..sizes(1) };
         assert!(wide.fit(2, limit) && !wide.fit(4, limit) && Sizes { widest: 520, ..sizes(2) }.fit(4, limit));

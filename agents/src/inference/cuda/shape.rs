@@ -261,7 +261,9 @@ impl Shape {
         };
         let groups = (e * self.proposed.max(1)).div_ceil(16);
         // clusters wait less, but many would wait for each other
-        let together = self.proposed > 0 && (1..=machine.multiprocessors).contains(&(groups * machine.team));
+        let together = self.proposed > 0
+            && sizes.fit_in_teams(machine)
+            && groups * machine.team <= machine.multiprocessors;
         let first = match together {
             true => turn("propose_together", 1, groups * machine.team, vec![]),
             false => turn("propose", 1, groups, vec![]),

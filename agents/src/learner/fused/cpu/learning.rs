@@ -14,7 +14,14 @@ pub(super) fn td_targets(m: Memory, o: &Targets, rows: Range<usize>) {
     for (i, out) in out.iter_mut().enumerate() {
         // in this order a NaN of either stays
         let value = if q1[i] < q2[i] || q1[i].is_nan() { q1[i] } else { q2[i] };
-        *out = rewards[i] + value.clamp(low, high) * (1.0 - terminated[i]) * o.discount;
+        let value = if value < low {
+            low
+        } else if value > high {
+            high
+        } else {
+            value
+        };
+        *out = rewards[i] + value * (1.0 - terminated[i]) * o.discount;
     }
 }
 
