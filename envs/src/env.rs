@@ -182,8 +182,8 @@ pub trait Env: Send {
     /// Applies `action`, in the environment's own units, and writes the observation that follows.
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step;
 
-    /// Why the environment can no longer be used, if it lives in another process and that one failed. From then on
-    /// its numbers are NaN and its steps `Terminated`.
+    /// Why the episode cannot go on, if its physics diverged, or the process in which it lives failed; from the latter no
+    /// reset helps. Until then its numbers are NaN and its steps `Terminated`.
     fn failure(&self) -> Option<Error> {
         None
     }

@@ -71,7 +71,7 @@ pub enum Error {
     /// A model file is in none of the places where models are looked for.
     #[error(
         "the model {} was not found in {}; set TD_KOOPMAN_MUJOCO_DIR to the directory that holds gymnasium/ and \
-         dm_control/, put these two folders beside the program, or build again to fetch them",
+         dm_control/, put these two folders beside the program, or remove that directory and build again",
         .file.display(),
         .looked_in.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
@@ -103,6 +103,15 @@ pub enum Error {
         kind: &'static str,
         /// Its name.
         name: String,
+    },
+    /// A simulation left what numbers can describe.
+    #[error(
+        "the physics of `{env}` diverged: MuJoCo met a position, velocity or acceleration beyond reason and would go on \
+         from the model's default state, as if nothing had happened"
+    )]
+    Diverged {
+        /// The environment.
+        env: String,
     },
     /// A state has the wrong number of entries.
     #[error(

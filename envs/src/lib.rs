@@ -1,5 +1,5 @@
-//! Continuous-control environments on plain `f64` slices: all Gymnasium v5 tasks and the DeepMind Control Suite on
-//! the real MuJoCo 3.17, and some that need no simulator.
+//! Continuous-control environments on plain `f64` slices: all Gymnasium v5 tasks and 46 of the DeepMind Control
+//! Suite (all but humanoid_CMU and lqr) on the real MuJoCo 3.17, and some that need no simulator.
 //!
 //! [`registry::make`] turns a name into an environment, [`registry::make_with`] a name and options; [`Env`] is what
 //! it can do; [`wrappers`] change its clock and its units. Everything here is deterministic: the seed given to `reset` decides an episode

@@ -80,9 +80,10 @@ impl CartPole {
 
     /// The cart-pole, called as `entry` says.
     pub(crate) fn new(entry: &Entry, options: &Options) -> Self {
-        let dims = StateDims { qpos: 2, qvel: 2, extra: 0 };
+        let noise = Noise::new(options);
+        let dims = noise.dims(StateDims { qpos: 2, qvel: 2, extra: 0 });
         Self {
-            spec: entry.spec(5, (vec![-1.0], vec![1.0]), Some(dims)),
+            spec: Spec { timestep: Some(TIMESTEP), ..entry.spec(5, (vec![-1.0], vec![1.0]), dims) },
             plant: Plant {
                 gravity: options.number("gravity"),
                 cart: options.number("cart_mass"),
@@ -90,7 +91,7 @@ impl CartPole {
                 half_length: options.number("half_length"),
                 force: options.number("force"),
             },
-            noise: Noise::new(options),
+            noise,
             state: [0.0; 4],
         }
     }
@@ -130,7 +131,7 @@ impl Env for CartPole {
 
     fn state(&self) -> Option<State> {
         let (positions, velocities) = self.state.split_at(2);
-        Some(State { qpos: positions.to_vec(), qvel: velocities.to_vec(), extra: vec![] })
+        self.noise.state(State { qpos: positions.to_vec(), qvel: velocities.to_vec(), extra: vec![] })
     }
 
     fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {

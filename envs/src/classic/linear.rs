@@ -62,12 +62,10 @@ impl Linear {
     }
 
     fn new(entry: &Entry, options: &Options, coupling: f64) -> Self {
-        let spec = entry.spec(
-            STATES,
-            (vec![-1.0; ACTIONS], vec![1.0; ACTIONS]),
-            Some(StateDims { qpos: STATES, qvel: 0, extra: 0 }),
-        );
-        Self { spec, coupling, noise: Noise::new(options), x: [0.0; STATES] }
+        let noise = Noise::new(options);
+        let dims = noise.dims(StateDims { qpos: STATES, qvel: 0, extra: 0 });
+        let spec = entry.spec(STATES, (vec![-1.0; ACTIONS], vec![1.0; ACTIONS]), dims);
+        Self { spec, coupling, noise, x: [0.0; STATES] }
     }
 
     fn observe(&mut self, observation: &mut [f64]) {
@@ -103,7 +101,7 @@ impl Env for Linear {
 
     /// All of x is in `qpos`.
     fn state(&self) -> Option<State> {
-        Some(State { qpos: self.x.to_vec(), ..State::default() })
+        self.noise.state(State { qpos: self.x.to_vec(), ..State::default() })
     }
 
     fn set_state(&mut self, state: &State, observation: &mut [f64]) -> Result<(), Error> {

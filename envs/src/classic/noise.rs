@@ -2,6 +2,7 @@
 use crate::{
     EnvOption,
     OptionValue::Number,
+    State, StateDims,
     options::{Limit, Options, option},
     random::Random,
 };
@@ -32,6 +33,19 @@ impl Noise {
     /// Goes on with the stream from which the start was drawn.
     pub(super) fn follow(&mut self, random: Random) {
         self.random = random;
+    }
+
+    /// With noise there is more to a state than can be chosen.
+    fn is_off(&self) -> bool {
+        self.process == 0.0 && self.observation == 0.0
+    }
+
+    pub(super) fn dims(&self, without: StateDims) -> Option<StateDims> {
+        self.is_off().then_some(without)
+    }
+
+    pub(super) fn state(&self, without: State) -> Option<State> {
+        self.is_off().then_some(without)
     }
 
     pub(super) fn on_state(&mut self, state: &mut [f64]) {
@@ -79,6 +93,19 @@ mod tests {
         for option in ["process_noise", "observation_noise"] {
             assert_eq!(episode(option, 0.1, 5), episode(option, 0.1, 5), "{option}");
             assert_ne!(episode(option, 0.1, 5), episode(option, 0.1, 6), "{option}");
+        }
+    }
+
+    /// A chosen state used to leave the noise where the last episode had left it.
+    #[test]
+    fn environments_keep_their_promises_with_noise() {
+        for name in ["linear", "coupled", "cart-pole"] {
+            for noise in [super::PROCESS.name, super::OBSERVATION.name] {
+                let make = || registry::make_with(name, &[(noise.into(), Number(0.1))]);
+                let report = crate::check::run(make).unwrap();
+                assert!(report.passed(), "{noise}: {report}");
+                assert!(make().unwrap().state().is_none());
+            }
         }
     }
 

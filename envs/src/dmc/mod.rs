@@ -136,8 +136,17 @@ impl<T: Task> Env for SuiteEnv<T> {
 
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
         self.physics.step(action);
+        if self.physics.diverged() {
+            observation.fill(f64::NAN);
+            return Step { reward: f64::NAN, end: End::Terminated };
+        }
         self.observe(observation);
         Step { reward: self.task.reward(&self.physics), end: End::Running }
+    }
+
+    /// dm_control raises a `PhysicsError` then.
+    fn failure(&self) -> Option<Error> {
+        self.physics.diverged().then(|| Error::Diverged { env: self.spec.name.clone() })
     }
 
     fn state(&self) -> Option<State> {

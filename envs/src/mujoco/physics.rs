@@ -1,7 +1,7 @@
 //! A model and its data, started and stepped by the rules of the library a task comes from.
 use std::ops::Range;
 
-use mujoco_rs::prelude::{MjData, MjModel, MjtDisableBit, MjtIntegrator, MjtObjBase};
+use mujoco_rs::prelude::{MjData, MjModel, MjtDisableBit, MjtIntegrator, MjtObjBase, MjtWarning};
 
 use crate::{Error, Frame, Painter, StateDims};
 
@@ -156,6 +156,13 @@ impl Physics {
         }
     }
 
+    /// Whether MuJoCo found a position, velocity or acceleration beyond reason since the last [`clear`](Self::clear). It then
+    /// starts again from the model's default state, with numbers that look like any others.
+    pub(crate) fn diverged(&self) -> bool {
+        let of_state = [MjtWarning::mjWARN_BADQPOS, MjtWarning::mjWARN_BADQVEL, MjtWarning::mjWARN_BADQACC];
+        of_state.iter().any(|warning| self.data.warning()[*warning as usize].number > 0)
+    }
+
     /// A picture of the simulation as it is.
     pub(crate) fn render(&mut self, painter: &mut Painter) -> Result<Frame, Error> {
         painter.simulation(&mut self.data)
@@ -252,6 +259,25 @@ mod tests {
             fresh.step(&[0.3; 6]);
         }
         assert_eq!((walked.data.qpos(), walked.data.qvel()), (fresh.data.qpos(), fresh.data.qvel()));
+    }
+
+    /// A cheetah at the speed of light comes to rest at the origin within a step, and every number is finite.
+    #[test]
+    fn divergence_shows_until_the_next_start() {
+        for convention in [Convention::DmControl, Convention::Gymnasium] {
+            let mut physics = cheetah(convention);
+            physics.start_from(&[0.0; 9], &[0.0; 9]);
+            physics.step(&[1.0; 6]);
+            assert!(!physics.diverged());
+            physics.edit(|qpos, qvel| (qpos[0], qvel[8]) = (5.0, 1e12));
+            physics.step(&[1.0; 6]);
+            assert!(physics.diverged(), "{convention:?}");
+            assert!(physics.data.qpos().iter().chain(physics.data.qvel()).all(|x| x.abs() < 4.0));
+            physics.step(&[1.0; 6]);
+            assert!(physics.diverged(), "it stays");
+            physics.clear();
+            assert!(!physics.diverged());
+        }
     }
 
     #[test]

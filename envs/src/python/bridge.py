@@ -6,8 +6,8 @@
   step VALUE...           step REWARD running|terminated|truncated VALUE...
   render                  picture WIDTH HEIGHT RGB-IN-HEX, or picture none WHY
 
-Any may be answered by `error TEXT`, after which this process ends. It also ends when stdin does, so it never
-outlives the program that started it.
+Any may be answered by `error TEXT`, after which this process ends. It also ends, after the request it is at, when
+stdin does, so it does not outlive the program that started it. SEED has 31 bits.
 """
 import os
 import sys
@@ -19,6 +19,11 @@ os.dup2(2, 1)
 
 def say(*words):
     print(*words, file=replies, flush=True)
+
+
+def give_up(why):
+    say("error", " ".join(why.split()))
+    raise SystemExit(1)
 
 
 def numbers(values):
@@ -64,6 +69,13 @@ def picture(env):
 
 def serve(module, name):
     env, low, high = opened(module, name)
+    try:
+        answer(env, low, high)
+    finally:
+        env.close()  # it may have started programs of its own
+
+
+def answer(env, low, high):
     import numpy
 
     steps = (env.spec.max_episode_steps if env.spec else None) or 1000
@@ -89,8 +101,6 @@ if __name__ == "__main__":
     try:
         serve(sys.argv[1], sys.argv[2])
     except ImportError as error:
-        say("error", f"{error} in {sys.executable}; set PYTHON to an interpreter that has it")
-        raise SystemExit(1)
+        give_up(f"{error} in {sys.executable}; set PYTHON to an interpreter that has it")
     except Exception as error:
-        say("error", f"{type(error).__name__}: {error}".replace("\n", " "))
-        raise SystemExit(1)
+        give_up(f"{type(error).__name__}: {error}")

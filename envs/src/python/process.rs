@@ -1,21 +1,34 @@
-//! A child process that is talked to in lines, and dies with us.
+//! A child process that is talked to in lines, and does not outlive us.
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    thread::{self, JoinHandle},
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::process::CommandExt,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Lines of its standard error that are kept for the report of a failure.
 const LAST_WORDS: usize = 8;
 
+/// How long it may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a process that is expected to end is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
+
 pub(super) struct Process {
     child: Child,
-    /// Closed to make it end; dropping does.
+    /// Closed to make it end.
     requests: Option<ChildStdin>,
-    replies: BufReader<ChildStdout>,
-    /// Ends, with the last lines, when the child closes its standard error.
-    complaints: Option<JoinHandle<VecDeque<String>>>,
+    /// Lines of its standard output, without an end while processes that it started itself have that open.
+    replies: Receiver<String>,
+    /// The last lines of its standard error.
+    complaints: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Process {
@@ -25,29 +38,28 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0) // Ctrl-C is for us: we finish what we are at, and need it for that
             .spawn()
             .map_err(|error| {
                 format!(
                     "cannot be started: `{program}`: {error}; set PYTHON to an interpreter that has its packages"
                 )
             })?;
-        let complaints = BufReader::new(child.stderr.take().expect("it was piped"));
-        let collect = move || {
-            let mut last = VecDeque::new();
-            for line in complaints.lines().map_while(Result::ok).filter(|line| !line.trim().is_empty()) {
-                last.push_back(line);
-                if last.len() > LAST_WORDS {
-                    last.pop_front();
+        let (send, replies) = mpsc::channel();
+        each_line(child.stdout.take().expect("it was piped"), move |line| send.send(line).is_ok());
+        let complaints = Arc::<Mutex<VecDeque<String>>>::default();
+        let said = complaints.clone();
+        each_line(child.stderr.take().expect("it was piped"), move |line| {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if !line.trim().is_empty() {
+                said.push_back(line);
+                if said.len() > LAST_WORDS {
+                    said.pop_front();
                 }
             }
-            last
-        };
-        Ok(Self {
-            requests: child.stdin.take(),
-            replies: BufReader::new(child.stdout.take().expect("it was piped")),
-            complaints: Some(thread::spawn(collect)),
-            child,
-        })
+            true
+        });
+        Ok(Self { requests: child.stdin.take(), replies, complaints, child })
     }
 
     /// Sends a line. That nobody reads it shows when no reply comes.
@@ -59,16 +71,26 @@ impl Process {
 
     /// The next line, which begins with the word `kind`, without it.
     pub(super) fn reply(&mut self, kind: &str) -> Result<String, String> {
-        let mut line = String::new();
-        match self.replies.read_line(&mut line) {
-            Ok(length) if length > 0 => {}
-            _ => return Err(self.last_words()),
-        }
-        let line = line.trim_end();
-        match line.split_once(' ') {
+        let Some(line) = self.next_line() else { return Err(self.last_words()) };
+        match line.trim_end().split_once(' ') {
             Some((word, rest)) if word == kind => Ok(rest.to_owned()),
             Some(("error", text)) => Err(format!("failed: {text}")),
-            _ => Err(format!("said `{line}` where `{kind} …` was expected")),
+            _ => Err(format!("said `{}` where `{kind} …` was expected", line.trim_end())),
+        }
+    }
+
+    /// However long it takes, while there is somebody to say it.
+    fn next_line(&mut self) -> Option<String> {
+        loop {
+            match self.replies.recv_timeout(PATIENCE) {
+                Ok(line) => return Some(line),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                // what it said before it died may have come meanwhile
+                Err(RecvTimeoutError::Timeout) if !matches!(self.child.try_wait(), Ok(None)) => {
+                    return self.replies.try_recv().ok();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
     }
 
@@ -76,11 +98,15 @@ impl Process {
     fn last_words(&mut self) -> String {
         self.end();
         let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        let said = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let said: Vec<_> = said.into_iter().collect();
+        // they come through another pipe
+        let since = Instant::now();
+        while Arc::strong_count(&self.complaints) > 1 && since.elapsed() < PATIENCE {
+            thread::sleep(GLANCE);
+        }
+        let said = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         match said.is_empty() {
             true => format!("died ({status})"),
-            false => format!("died ({status}): {}", said.join(" | ")),
+            false => format!("died ({status}): {}", said.iter().cloned().collect::<Vec<_>>().join(" | ")),
         }
     }
 
@@ -89,8 +115,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Lets it close what it has opened; kills it if that takes too long.
     fn end(&mut self) {
         self.requests = None;
+        let since = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && since.elapsed() < PATIENCE {
+            thread::sleep(GLANCE);
+        }
         let _ = self.child.kill(); // it may have ended by itself
     }
 }
@@ -100,4 +131,17 @@ impl Drop for Process {
         self.end();
         let _ = self.child.wait();
     }
+}
+
+/// Hands on what `pipe` brings, line by line in a thread of its own, until it ends or nobody `wants` more.
+fn each_line(pipe: impl Read + Send + 'static, mut wants: impl FnMut(String) -> bool + Send + 'static) {
+    thread::spawn(move || {
+        let (mut pipe, mut line) = (BufReader::new(pipe), Vec::new());
+        // not everybody writes UTF-8
+        while matches!(pipe.read_until(b'\n', &mut line), Ok(length) if length > 0)
+            && wants(String::from_utf8_lossy(&line).trim_end().to_owned())
+        {
+            line.clear();
+        }
+    });
 }

@@ -43,8 +43,9 @@ fn seeds_and_actions_arrive_and_numbers_return_unchanged() {
         fake(SPEC, "reset) echo observation $words -0.0;; step) echo step $words truncated 5e-324 0.1;;")
             .unwrap();
     let mut observation = [0.0; 2];
-    env.reset(u64::MAX, &mut observation);
-    assert_eq!(observation.map(f64::to_bits), [u64::MAX as f64, -0.0].map(f64::to_bits));
+    // NumPy's RandomState refused seeds of more than 32 bits
+    env.reset(u64::MAX << 8, &mut observation);
+    assert_eq!(observation.map(f64::to_bits), [255.0, -0.0].map(f64::to_bits));
     let step = env.step(&[std::f64::consts::PI / 3e7], &mut observation);
     assert_eq!(step, Step { reward: std::f64::consts::PI / 3e7, end: End::Truncated });
     assert_eq!(observation, [5e-324, 0.1]);
@@ -107,14 +108,39 @@ fn a_child_that_never_speaks_is_reported() {
     }
 }
 
-/// Closing its input is all that ends a child whose parent was killed, and dropping must not leave one behind.
+/// Closing its input is all that ends a child whose parent was killed, and dropping must not leave one behind. It used to be
+/// killed before it could close anything.
 #[test]
-fn a_dropped_child_is_gone() {
-    let env = fake(SPEC, "").unwrap();
+fn a_dropped_child_closes_what_it_opened() {
+    let note = std::env::temp_dir().join(format!("td-koopman-closed-{}", std::process::id()));
+    let script = format!("echo '{SPEC}'; while read -r line; do :; done; sleep 0.2; echo closed > {note:?}");
+    let env = PythonEnv::start("py:fake:Env-v0", "sh", &["-c", &script]).unwrap();
     let process = format!("/proc/{}", env.process.id());
     assert!(std::path::Path::new(&process).exists());
     drop(env);
     assert!(!std::path::Path::new(&process).exists());
+    assert_eq!(std::fs::read_to_string(&note).unwrap(), "closed\n");
+    std::fs::remove_file(note).unwrap();
+}
+
+/// Ctrl-C in a terminal used to end it as well, in the middle of a step that we were waiting for.
+#[test]
+fn a_child_is_not_in_our_process_group() {
+    let env = fake(SPEC, "").unwrap();
+    let id = env.process.id().to_string();
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    assert_eq!(stat.rsplit(") ").next().unwrap().split(' ').nth(2), Some(id.as_str()), "{stat}");
+}
+
+/// Processes that it started may keep its pipes open; what it says need not be UTF-8.
+#[test]
+fn the_end_of_a_child_is_noticed_whatever_it_leaves_behind() {
+    let step = "step) printf 'caf\\351\\n' >&2; sleep 20 & exit 3;;";
+    let mut env = fake(SPEC, &format!("reset) echo observation 1 2;; {step}")).unwrap();
+    let began = std::time::Instant::now();
+    let said = failure(&mut env);
+    assert!(said.contains("exit status: 3") && said.contains("caf\u{fffd}"), "{said}");
+    assert!(began.elapsed().as_secs() < 15, "it waited for its child's child");
 }
 
 /// Gymnasium's pendulum, through its own Python, and ours in `f64`: theirs rounds the observation to `f32` and takes
