@@ -416,7 +416,7 @@ mod tests {
         let limit = 227 << 10;
         assert!(sizes(2).fit(4, limit) && sizes(1).fit(4, limit));
         // blocks of a cluster have two pairs of buffers
-        let machine = |team| Machine { multiprocessors: 132, shared: limit, team };
+        let machine = |team| Machine { multiprocessors: 132, shared: limit, team, clusters: 0 };
         let wide = Sizes { widest: 1024, motion_widest: 1024, ..sizes(1) };
         assert!(sizes(1).fit_in_teams(machine(8)) && !sizes(1).fit_in_teams(machine(0)));
         assert!(wide.fit(1, limit) && !wide.fit_in_teams(machine(8)));

@@ -44,7 +44,7 @@ const KERNELS: &str = concat!(
     include_str!("kernels/refit.cu"),
 );
 
-/// Blocks of a cluster: as many as every GPU that knows clusters has.
+/// Blocks of a cluster: as many as programs may count on, where there are so many multiprocessors.
 #[cfg(any(test, feature = "cuda"))]
 const TEAM: usize = 8;
 
@@ -54,6 +54,10 @@ const REFIT_THREADS: usize = 1024;
 /// Most elites that are sorted in shared memory.
 #[cfg(feature = "cuda")]
 const MOST_ELITES: usize = 8192;
+
+/// Most environments: noise has a layer of blocks for each.
+#[cfg(feature = "cuda")]
+const MOST_ENVIRONMENTS: usize = 65_535;
 
 /// Networks that can plan on a GPU.
 #[cfg(feature = "cuda")]
@@ -118,7 +122,7 @@ impl Fused {
         Some(Self { layout, program, owner: OWNERS.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// Plans for E environments; `None` if it is too much for the kernels' 31-bit indices.
+    /// Plans for E environments; `None` if it is too much for the kernels' 31-bit indices and their grids.
     ///
     /// # Panics
     /// If the device fails.
@@ -130,7 +134,7 @@ impl Fused {
         let mut program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         program.load(self.owner, &self.layout)?;
         let shape = question.shape();
-        if shape.largest(program.sizes) > i32::MAX as usize {
+        if shape.largest(program.sizes) > i32::MAX as usize || shape.environments > MOST_ENVIRONMENTS {
             return Ok(None);
         }
         let mut session = program.take_session(shape.clone())?;

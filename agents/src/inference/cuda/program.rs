@@ -61,7 +61,10 @@ impl Program {
         if !cuda::has_tensor_cores(&context)? || layout.sizes.shared_bytes(1) > shared {
             return Ok(None);
         }
-        let program = Arc::new(Mutex::new(Self::new(context, layout)?));
+        let mut program = Self::new(context, layout)?;
+        // of eight blocks even GPUs that know clusters may have no room for one: small ones, or slices of large ones
+        program.machine.clusters = program.clusters().unwrap_or(0);
+        let program = Arc::new(Mutex::new(program));
         programs.insert(key, program.clone());
         Ok(Some(program))
     }
@@ -76,6 +79,7 @@ impl Program {
                 multiprocessors: attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
                 shared: attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
                 team: if cuda::has_clusters(&context)? { TEAM } else { 0 },
+                clusters: 0,
             },
             header: layout.header.clone(),
             modules: HashMap::new(),
@@ -90,6 +94,17 @@ impl Program {
             stream,
             context,
         })
+    }
+
+    /// Clusters that can ask the policy at once, as the driver counts them.
+    fn clusters(&mut self) -> Result<usize, CudaError> {
+        if !self.sizes.fit_in_teams(self.machine) {
+            return Ok(0);
+        }
+        let function = self.function("propose_together", 1)?;
+        let bytes = self.sizes.team_bytes(self.machine.shared).0;
+        let one = grid((self.machine.team, 1, 1), 32 * self.sizes.warps, bytes);
+        Ok(function.occupancy_max_active_clusters(one, &self.stream)? as usize)
     }
 
     /// The kernels with blocks of so many tiles: compiled when first used, since a plan needs one or two of three.

@@ -157,6 +157,8 @@ pub(super) struct Machine {
     pub shared: usize,
     /// Blocks of a cluster, 0 if it knows none.
     pub team: usize,
+    /// Clusters that can ask the policy at once.
+    pub clusters: usize,
 }
 
 /// A kernel's turn.
@@ -261,10 +263,7 @@ impl Shape {
         };
         let groups = (e * self.proposed.max(1)).div_ceil(16);
         // clusters wait less, but many would wait for each other
-        let together = self.proposed > 0
-            && sizes.fit_in_teams(machine)
-            && groups * machine.team <= machine.multiprocessors;
-        let first = match together {
+        let first = match self.proposed > 0 && groups <= machine.clusters {
             true => turn("propose_together", 1, groups * machine.team, vec![]),
             false => turn("propose", 1, groups, vec![]),
         };

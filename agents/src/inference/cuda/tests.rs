@@ -37,14 +37,22 @@ const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned
 }
 ";
 
+/// With clusters, and the weights of dynamics in shared memory.
+const LARGE: Machine = Machine { multiprocessors: 1000, shared: 1 << 18, team: TEAM, clusters: 1000 };
+/// The same weights stay where they are.
+const LEAN: Machine = Machine { shared: 0, ..LARGE };
+const SMALL: Machine = Machine { multiprocessors: 0, shared: 0, team: 0, clusters: 0 };
+
+/// How a plan is cut into blocks.
+type Cut = (usize, Machine);
+
 /// A plan as a GPU makes it, with blocks of so many tiles.
-fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Question) -> Vec<Answer> {
-    // blocks of one tile have the weights of the dynamics in their shared memory
-    // and other blocks beside them
-    let machine = match tiles {
-        1 => Machine { multiprocessors: 1000, shared: 1 << 18, team: TEAM },
-        _ => Machine { multiprocessors: 0, shared: 0, team: 0 },
-    };
+fn plan_on_host(
+    parts: &Parts,
+    precision: Precision,
+    (tiles, machine): Cut,
+    question: Question,
+) -> Vec<Answer> {
     let layout = Layout::new(parts, precision).expect("narrow networks");
     let sizes = layout.sizes;
     let header = layout.header.clone() + &sizes.forms(tiles, machine);
@@ -77,7 +85,7 @@ fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Que
     let plan = shape.plan(sizes, bases);
     // with one tile a block, critics are asked apart
     let turns = shape.turns(sizes, |_| tiles, machine);
-    assert_eq!(turns[0].kernel == "propose_together", tiles == 1);
+    assert_eq!(turns[0].kernel == "propose_together", machine.clusters > 0);
     for turn in turns {
         let kernel = NAMES.iter().position(|name| *name == turn.kernel).expect("a kernel of plans");
         call(kernel, turn.blocks, turn.threads, &[(&raw const plan).cast()], &turn.arguments);
@@ -88,7 +96,7 @@ fn plan_on_host(parts: &Parts, precision: Precision, tiles: usize, question: Que
 }
 
 /// The decisions of both: (on the host's kernels, known).
-fn decide(config: &AgentConfig, precision: Precision, tiles: usize) -> Vec<(Answer, crate::agent::Decision)> {
+fn decide(config: &AgentConfig, precision: Precision, cut: Cut) -> Vec<(Answer, crate::agent::Decision)> {
     let cpu = crate::device::cpu();
     let mut agent = Agent::new(config, OBSERVATION, ACTION, &mut Stream::new(1, "init"), &cpu);
     let (mut state, mut stream) = (agent.export(), Stream::new(2, "init"));
@@ -120,7 +128,7 @@ fn decide(config: &AgentConfig, precision: Precision, tiles: usize) -> Vec<(Answ
         warm: plans.iter().flat_map(|plan| plan.shifted(horizon, ACTION)).collect(),
         streams: &mut streams(),
     };
-    plan_on_host(&parts, precision, tiles, question).into_iter().zip(known).collect()
+    plan_on_host(&parts, precision, cut, question).into_iter().zip(known).collect()
 }
 
 fn config(dynamics: DynamicsKind) -> AgentConfig {
@@ -131,8 +139,8 @@ fn config(dynamics: DynamicsKind) -> AgentConfig {
     config
 }
 
-fn agree(name: &str, config: &AgentConfig, tiles: usize) {
-    for (found, known) in decide(config, Precision::F32, tiles) {
+fn agree(name: &str, config: &AgentConfig, cut: Cut) {
+    for (found, known) in decide(config, Precision::F32, cut) {
         assert_eq!((found.bad_scores, known.bad_scores), (0.0, 0));
         let numbers = |action: &[f32], mean: &[f32], rest: [f32; 2]| [action, mean, &rest].concat();
         let mean = known.plan.shifted(3, ACTION);
@@ -147,19 +155,19 @@ fn agree(name: &str, config: &AgentConfig, tiles: usize) {
 
 #[test]
 fn plans_of_koopman_dynamics_are_those_of_packed_networks() {
-    agree("gated", &config(DynamicsKind::Koopman), 1);
+    agree("gated", &config(DynamicsKind::Koopman), (1, LARGE));
     let mut many = config(DynamicsKind::Koopman);
     many.planner.num_elites = 40;
-    agree("gated, nearly all candidates count", &many, 1);
+    agree("gated, nearly all candidates count", &many, (1, LARGE));
     let mut held = config(DynamicsKind::Koopman);
     (held.model.koopman.control.form, held.model.koopman.control.recondition_every) =
         (ControlForm::Bilinear, 2);
     held.planner.depth_lambda = 0.6;
-    agree("bilinear and held, values at all depths", &held, 2);
+    agree("bilinear and held, values at all depths", &held, (2, SMALL));
     let mut additive = config(DynamicsKind::Koopman);
     additive.model.koopman.control.form = ControlForm::Additive;
     additive.planner.kind = PlannerKind::Cem;
-    agree("additive, cem, in place", &additive, 4);
+    agree("additive, cem, in place", &additive, (4, SMALL));
 }
 
 #[test]
@@ -167,8 +175,8 @@ fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
     let mut config = config(DynamicsKind::Mlp);
     (config.model.latent_dim, config.model.hidden_dim) = (15, 40);
     config.planner.kind = PlannerKind::Mppi2;
-    agree("mlp, mppi2", &config, 1);
-    agree("mlp, in place", &config, 4);
+    agree("mlp, mppi2", &config, (1, LEAN));
+    agree("mlp, in place", &config, (4, SMALL));
 }
 
 /// What is summed with what does not depend on how many rows a block has, or on where the weights are.
@@ -183,8 +191,10 @@ fn a_plan_is_the_same_in_blocks_of_any_size() {
             let numbers = found.flat_map(|(found, _)| [found.action, found.mean, vec![found.elite_score]]);
             numbers.flatten().map(f32::to_bits).collect::<Vec<u32>>()
         };
-        let alone = bits(1);
-        assert!(alone == bits(2) && alone == bits(4), "{dynamics:?}");
+        let alone = bits((1, LARGE));
+        for cut in [(1, LEAN), (1, SMALL), (2, LARGE), (2, SMALL), (4, LARGE), (4, SMALL)] {
+            assert!(bits(cut) == alone, "{dynamics:?}, {cut:?}");
+        }
     }
 }
 
@@ -192,7 +202,7 @@ fn a_plan_is_the_same_in_blocks_of_any_size() {
 #[test]
 fn plans_in_bfloat16_have_nearly_the_scores_of_others() {
     for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
-        for (found, known) in decide(&config(dynamics), Precision::Bf16, 1) {
+        for (found, known) in decide(&config(dynamics), Precision::Bf16, (1, LARGE)) {
             assert!(
                 (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(0.2),
                 "{dynamics:?}: {} instead of {}",

@@ -36,7 +36,7 @@ impl DenseOps for CubeBackend {
         let product = into_contiguous(Self::float_matmul(x, weight));
         let [rows, n] = sizes(&product);
         let y = empty(&product, [rows, n]);
-        launch("activate", activation.form(n), rows, n, &[&product, &into_contiguous(bias), &y]);
+        launch("activate", activation.form(n), rows, n, &[&product, &into_contiguous(bias)], &[&y]);
         y
     }
 
@@ -47,7 +47,7 @@ impl DenseOps for CubeBackend {
                 let (y, g) = (into_contiguous(y), into_contiguous(g));
                 let [rows, n] = sizes(&y);
                 let affine = empty(&y, [rows, n]);
-                launch("activate_backward", activation.form(n), rows, n, &[&y, &g, &affine]);
+                launch("activate_backward", activation.form(n), rows, n, &[&y, &g], &[&affine]);
                 affine
             }
         };
@@ -73,7 +73,7 @@ impl NormOps for CubeBackend {
         let [x, gamma, beta] = [x, gamma, beta].map(into_contiguous);
         let [rows, n] = sizes(&x);
         let y = empty(&x, [rows, n]);
-        launch("normalise", activation.form(n), rows, WARP, &[&x, &gamma, &beta, &y]);
+        launch("normalise", activation.form(n), rows, WARP, &[&x, &gamma, &beta], &[&y]);
         y
     }
 
@@ -88,8 +88,8 @@ impl NormOps for CubeBackend {
         let [x, gamma, beta, y, g] = [x, gamma, beta, y, g].map(into_contiguous);
         let [rows, n] = sizes(&x);
         let [to_x, to_gamma, to_beta] = [(); 3].map(|()| empty(&x, [rows, n]));
-        let all = [&x, &gamma, &beta, &y, &g, &to_x, &to_gamma, &to_beta];
-        launch("normalise_backward", activation.form(n), rows, WARP, &all);
+        let (reads, writes) = ([&x, &gamma, &beta, &y, &g], [&to_x, &to_gamma, &to_beta]);
+        launch("normalise_backward", activation.form(n), rows, WARP, &reads, &writes);
         NormGrads { x: to_x, gamma: sum_of_rows(to_gamma), beta: sum_of_rows(to_beta) }
     }
 }
@@ -99,7 +99,7 @@ impl SimNormOps for CubeBackend {
         let x = into_contiguous(x);
         let [rows, n] = sizes(&x);
         let y = empty(&x, [rows, n]);
-        launch("sim_norm", Form { group, ..Form::rows_of(n) }, rows, n / group, &[&x, &y]);
+        launch("sim_norm", Form { group, ..Form::rows_of(n) }, rows, n / group, &[&x], &[&y]);
         y
     }
 
@@ -107,7 +107,7 @@ impl SimNormOps for CubeBackend {
         let (y, g) = (into_contiguous(y), into_contiguous(g));
         let [rows, n] = sizes(&y);
         let out = empty(&y, [rows, n]);
-        launch("sim_norm_backward", Form { group, ..Form::rows_of(n) }, rows, n / group, &[&y, &g, &out]);
+        launch("sim_norm_backward", Form { group, ..Form::rows_of(n) }, rows, n / group, &[&y, &g], &[&out]);
         out
     }
 }
@@ -117,7 +117,7 @@ impl TwoHotOps for CubeBackend {
         let (logits, position) = (into_contiguous(logits), into_contiguous(position));
         let [rows, n] = sizes(&logits);
         let loss = empty(&logits, [rows, 1]);
-        launch("two_hot_loss", Form::rows_of(n), rows, WARP, &[&logits, &position, &loss]);
+        launch("two_hot_loss", Form::rows_of(n), rows, WARP, &[&logits, &position], &[&loss]);
         loss
     }
 
@@ -125,7 +125,7 @@ impl TwoHotOps for CubeBackend {
         let [logits, position, g] = [logits, position, g].map(into_contiguous);
         let [rows, n] = sizes(&logits);
         let out = empty(&logits, [rows, n]);
-        launch("two_hot_loss_backward", Form::rows_of(n), rows, WARP, &[&logits, &position, &g, &out]);
+        launch("two_hot_loss_backward", Form::rows_of(n), rows, WARP, &[&logits, &position, &g], &[&out]);
         out
     }
 }
@@ -135,7 +135,7 @@ impl RecurrenceOps for CubeBackend {
         let [lambda, z0, c] = [lambda, z0, c].map(into_contiguous);
         let ([rows, n], steps) = (sizes(&z0), c.meta.shape()[1]);
         let z = empty(&c, [rows, steps, n]);
-        launch("recurrence", Form { steps, ..Form::rows_of(n) }, rows, n / 2, &[&lambda, &z0, &c, &z]);
+        launch("recurrence", Form { steps, ..Form::rows_of(n) }, rows, n / 2, &[&lambda, &z0, &c], &[&z]);
         z
     }
 
@@ -150,8 +150,8 @@ impl RecurrenceOps for CubeBackend {
         let ([rows, n], steps) = (sizes(&z0), z.meta.shape()[1]);
         let [to_z0, to_lambda] = [(); 2].map(|()| empty(&z, [rows, n]));
         let to_c = empty(&z, [rows, steps, n]);
-        let all = [&lambda, &z0, &z, &g, &to_c, &to_z0, &to_lambda];
-        launch("recurrence_backward", Form { steps, ..Form::rows_of(n) }, rows, n / 2, &all);
+        let (reads, writes) = ([&lambda, &z0, &z, &g], [&to_c, &to_z0, &to_lambda]);
+        launch("recurrence_backward", Form { steps, ..Form::rows_of(n) }, rows, n / 2, &reads, &writes);
         RecurrenceGrads { lambda: sum_of_rows(to_lambda), z0: to_z0, c: to_c }
     }
 }

@@ -158,6 +158,8 @@ template <int MT, int WIDTH, class Weights> struct Block {
     // All but the last layer with ELU; `after` gets the last one's numbers.
     template <class Who = Alone, int COUNT, class After>
     __device__ void network(const Layer (&layers)[COUNT], const u32 *x, int stride, After after) const {
+        // else the last layer would read what the first of the next call writes from other blocks
+        static_assert(Who::BLOCKS == 1 || COUNT % 2 == 1, "clusters ask networks with an even number of hidden layers");
 #pragma unroll
         for (int i = 0; i < COUNT - 1; i++) {
             const u32 *from = i == 0 ? x : hidden[(i + 1) % 2];
