@@ -37,6 +37,9 @@ fn require_within(
     environments: usize,
 ) -> Result<(), ConfigError> {
     let agent = config.agent();
+    let mut evaluated = agent.planner.clone();
+    evaluated.horizon.start = config.evaluation.horizons.iter().copied().max().unwrap_or(0) as f64;
+    evaluated.horizon.end = evaluated.horizon.start;
     let needs = [
         (
             model_bytes(&agent.model, observations, actions),
@@ -46,8 +49,9 @@ fn require_within(
         (
             plan_bytes(&agent.planner, actions, environments),
             "planning",
-            "`planner.num_samples`, `planner.grad.candidates`, `planner.horizon` or `planner.iterations`",
+            "`planner.num_samples`, `planner.grad.candidates`, `planner.horizon`, `planner.iterations` or `train.num_envs`",
         ),
+        (plan_bytes(&evaluated, actions, 1), "planning in evaluations", "`evaluation.horizons`"),
         (
             update_bytes(&agent, observations, actions),
             "an update",
@@ -57,7 +61,7 @@ fn require_within(
         (16.0 * agent.replay.capacity as f64, "the replay", "`replay.capacity`"),
     ];
     let needs = match work {
-        Work::Plan => &needs[..2],
+        Work::Plan => &needs[..3],
         Work::Train => &needs[..],
     };
     for &(bytes, what, keys) in needs {
@@ -107,6 +111,17 @@ mod tests {
         let config = with(&["planner.num_samples=65536", "planner.horizon.end=20"]).unwrap();
         require_within(2.0 * GIB, Work::Train, &config, 78, 12, 1).unwrap();
         assert!(require_within(2.0 * GIB, Work::Train, &config, 78, 12, 64).is_err(), "64 environments");
+    }
+
+    #[test]
+    fn the_longest_horizon_of_evaluations_counts() {
+        let needed = |horizons: &str| {
+            let config = with(&["planner.num_samples=65536", horizons]).unwrap();
+            require_within(2.0 * GIB, Work::Plan, &config, 78, 12, 1)
+        };
+        needed("evaluation.horizons=[3, 20]").unwrap();
+        let error = needed("evaluation.horizons=[3, 9999, 20]").unwrap_err();
+        assert!(error.0.contains("lower `evaluation.horizons`"), "{error}");
     }
 
     /// What a planner does not draw does not count.

@@ -113,6 +113,10 @@ fn set(to: &mut Table, known: &Table, key: &str, value: Value, source: &str) -> 
             "unknown key `{key}` (= {value}) in {source}; the nearest is `{nearest}`"
         )));
     };
+    // a section with all its lines commented out
+    if lookup(known, key).is_some_and(Value::is_table) && value.as_table().is_some_and(Table::is_empty) {
+        return Ok(());
+    }
     let value = match (default, value) {
         // people write 1 where 1.0 is meant
         (Value::Float(_), Value::Integer(i)) => Value::Float(i as f64),
@@ -181,6 +185,19 @@ mod tests {
             (90, 1.0, "linear")
         );
         assert_eq!(config.learner.batch_size, 256, "untouched keys keep the preset's value");
+    }
+
+    /// It took the place of the section: "missing field `kind`", and a panic with a setting below it.
+    #[test]
+    fn a_section_without_lines_changes_nothing() {
+        let empty =
+            Layer::parse("my.toml", "[planner]\n# kind = \"cem\"\n[model.koopman.control]\n[env]").unwrap();
+        let setting = Layer::setting("planner.num_samples=70").unwrap();
+        let config = |layers: &[Layer]| resolve(layers).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(config(std::slice::from_ref(&empty)), config(&[]));
+        assert_eq!(config(&[empty, setting.clone()]), config(&[setting]));
+        let absent = Layer::parse("my.toml", "[planer]").unwrap();
+        assert!(resolve(&[absent]).unwrap_err().to_string().contains("unknown key `planer`"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod annotated;
 mod env;
 mod layers;
 mod model;
+mod planner;
 mod preset;
 
 pub use env::EnvConfig;
@@ -13,15 +14,16 @@ pub use preset::Preset;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use td_koopman_agents::config::{
-    AgentConfig, Continuation, DepthWeights, DynamicsKind, LearnerConfig, ModelConfig, PlannerConfig,
-    PlannerKind, Precision, Recipe, ReplayConfig,
+    AgentConfig, Continuation, LearnerConfig, ModelConfig, PlannerConfig, Recipe, ReplayConfig,
 };
-use td_koopman_agents::planner::Budget;
 use td_koopman_envs::Spec;
 use thiserror::Error;
 
 /// The defaults: every key there is.
 const DEFAULT: &str = include_str!("../../configs/default.toml");
+
+/// Longest plan, in decisions.
+const MAX_HORIZON: usize = 10_000;
 
 /// A configuration that cannot be used; the message names the key, its value and where it was set.
 #[derive(Debug, Error)]
@@ -121,7 +123,8 @@ impl RunConfig {
 
     /// Decisions with uniformly random actions before the first update, in `task`.
     pub fn seed_decisions(&self, task: &Spec) -> u64 {
-        self.train.seed_decisions.max(self.train.seed_episodes * task.decisions() as u64)
+        let whole_episodes = self.train.seed_episodes.saturating_mul(task.decisions() as u64);
+        self.train.seed_decisions.max(whole_episodes)
     }
 
     /// The part that defines the agent.
@@ -164,6 +167,7 @@ impl RunConfig {
             ("learner.horizon", self.learner.horizon as u64),
             ("learner.horizon_ramp.start", self.learner.horizon_ramp.start as u64),
             ("learner.target_every", self.learner.target_every),
+            ("replay.capacity", self.replay.capacity as u64),
             ("planner.num_samples", self.planner.num_samples as u64),
             ("planner.num_elites", self.planner.num_elites as u64),
             ("planner.iterations", self.planner.iterations as u64),
@@ -172,23 +176,25 @@ impl RunConfig {
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
         }
-        for &horizon in &self.evaluation.horizons {
-            require(horizon > 0, "evaluation.horizons", horizon, "must be at least 1")?;
+        for (i, horizon) in self.evaluation.horizons.iter().enumerate() {
+            let (key, before) = ("evaluation.horizons", &self.evaluation.horizons[..i]);
+            require((1..=MAX_HORIZON).contains(horizon), key, horizon, "must lie between 1 and 10000")?;
+            // each is a column of model.csv
+            require(!before.contains(horizon), key, horizon, "is there twice")?;
         }
         let not_negative = [
             ("train.updates_per_decision", self.train.updates_per_decision),
             ("train.checkpoint_seconds", self.train.checkpoint_seconds),
             ("learner.learning_rate", self.learner.learning_rate),
             ("learner.policy_learning_rate", self.learner.policy_learning_rate),
-            ("learner.adam_epsilon", self.learner.adam_epsilon),
-            ("learner.policy_adam_epsilon", self.learner.policy_adam_epsilon),
+            ("learner.consistency_coef", self.learner.consistency_coef),
+            ("learner.reward_coef", self.learner.reward_coef),
+            ("learner.value_coef", self.learner.value_coef),
             ("learner.continuation_coef", self.learner.continuation_coef),
             ("learner.encoder_rate_scale", self.learner.encoder_rate_scale),
             ("learner.episode_discount.divisor", self.learner.episode_discount.divisor),
             ("learner.v2.entropy_coef", self.learner.v2.entropy_coef),
             ("learner.policy_std", self.learner.policy_std),
-            ("replay.priority_exponent", self.replay.priority_exponent),
-            ("replay.importance_exponent", self.replay.importance_exponent),
             ("planner.policy_fraction", self.planner.policy_fraction),
             ("planner.temperature", self.planner.temperature),
             ("planner.min_std.start", self.planner.min_std.start),
@@ -205,12 +211,28 @@ impl RunConfig {
             ("learner.rho", self.learner.rho),
             ("learner.target_rate", self.learner.target_rate),
             ("learner.v2.scale_rate", self.learner.v2.scale_rate),
+            ("replay.importance_exponent", self.replay.importance_exponent),
             ("planner.momentum", self.planner.momentum),
             ("planner.icem.keep_fraction", self.planner.icem.keep_fraction),
         ];
         for (key, value) in shares {
             require((0.0..=1.0).contains(&value), key, value, "must lie between 0 and 1")?;
         }
+        for (key, epsilon) in [
+            ("learner.adam_epsilon", self.learner.adam_epsilon),
+            ("learner.policy_adam_epsilon", self.learner.policy_adam_epsilon),
+        ] {
+            // a parameter whose gradients were all 0 moves by 0/ε
+            let holds = epsilon as f32 > 0.0 && epsilon.is_finite();
+            require(holds, key, epsilon, "must be a positive number, also in single precision")?;
+        }
+        // priorities reach from 1e-6 to 1e4: their powers are added up
+        require(
+            (0.0..=10.0).contains(&self.replay.priority_exponent),
+            "replay.priority_exponent",
+            self.replay.priority_exponent,
+            "must lie between 0 and 10",
+        )?;
         require(
             self.learner.max_gradient_norm > 0.0,
             "learner.max_gradient_norm",
@@ -222,7 +244,7 @@ impl RunConfig {
             ("planner.horizon.start", &self.planner.horizon.start),
             ("planner.horizon.end", &self.planner.horizon.end),
         ] {
-            require((1.0..=1e4).contains(h), key, h, "must lie between 1 and 10000")?;
+            require((1.0..=MAX_HORIZON as f64).contains(h), key, h, "must lie between 1 and 10000")?;
         }
         let ramp = self.learner.horizon_ramp;
         require(
@@ -243,75 +265,9 @@ impl RunConfig {
         self.validate_population()
     }
 
-    /// Whether there is something to sample, and enough to select from.
-    fn validate_population(&self) -> Result<(), ConfigError> {
-        let (planner, budget) = (&self.planner, Budget::new(&self.planner));
-        require(
-            planner.icem.decay >= 1.0 && planner.icem.decay.is_finite(),
-            "planner.icem.decay",
-            planner.icem.decay,
-            "must be a number of at least 1: iterations sample that much less than the one before",
-        )?;
-        require(
-            !budget.sampled.contains(&0),
-            "planner.policy_fraction",
-            planner.policy_fraction,
-            "must leave something to sample: with `mppi2` the policy's sequences are among `num_samples`",
-        )?;
-        require(
-            planner.rescored == 0 || planner.rescored >= planner.num_elites,
-            "planner.rescored",
-            planner.rescored,
-            &format!("must be 0, or leave planner.num_elites = {} to choose", planner.num_elites),
-        )?;
-        require(
-            planner.prior_weight >= 0.0 && planner.prior_weight.is_finite(),
-            "planner.prior_weight",
-            planner.prior_weight,
-            "must be a number of at least 0",
-        )?;
-        require(
-            planner.prior_weight == 0.0 || (planner.kind.refits() && budget.proposed > 0),
-            "planner.prior_weight",
-            planner.prior_weight,
-            "needs the policy's sequences (planner.policy_fraction) and a planner that refits: mppi, mppi2, cem or icem",
-        )?;
-        require(
-            planner.depth_lambda > 0.0 && planner.depth_lambda <= 1.0,
-            "planner.depth_lambda",
-            planner.depth_lambda,
-            "must be above 0 and at most 1",
-        )?;
-        require(
-            planner.depth_weights == DepthWeights::Lambda || planner.depth_lambda == 1.0,
-            "planner.depth_lambda",
-            planner.depth_lambda,
-            "has no say with planner.depth_weights = \"measured\"; leave it at 1",
-        )?;
-        let packed = matches!(self.model.dynamics, DynamicsKind::Koopman | DynamicsKind::Mlp);
-        require(
-            planner.precision == Precision::F32 || (packed && planner.kind != PlannerKind::Grad),
-            "planner.precision",
-            "bf16",
-            "needs the packed kernels of Koopman and MLP dynamics, and a planner without gradients",
-        )?;
-        let candidates = budget.candidates();
-        require(
-            !planner.kind.refits() || planner.num_elites <= candidates,
-            "planner.num_elites",
-            planner.num_elites,
-            &format!("must not exceed the {candidates} candidates of an iteration"),
-        )
-    }
-
     /// A short name of the variant, for folders and legends.
     pub fn variant(&self) -> &'static str {
         self.model.dynamics.name()
-    }
-
-    /// A short name of the planner.
-    pub fn planner_name(&self) -> &'static str {
-        self.planner.kind.name()
     }
 }
 
@@ -322,6 +278,7 @@ fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str) ->
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use td_koopman_agents::planner::Budget;
 
     /// The defaults with some keys set.
     pub(crate) fn with(settings: &[&str]) -> Result<RunConfig, ConfigError> {
@@ -338,14 +295,6 @@ pub(crate) mod tests {
             let config = resolve(&preset.layers()).unwrap();
             assert_eq!(config.model.recipe, config.agent);
             assert_eq!(RunConfig::from_toml(&config.to_toml(), "saved").unwrap(), config);
-        }
-    }
-
-    #[test]
-    fn every_planner_is_chosen_by_its_name() {
-        for kind in PlannerKind::ALL {
-            let config = with(&[&format!("planner.kind={}", kind.name())]).unwrap();
-            assert_eq!((config.planner.kind, config.planner_name()), (kind, kind.name()));
         }
     }
 
@@ -419,6 +368,13 @@ pub(crate) mod tests {
         assert_eq!(gym.agent_for(&task("hopper")).model.continuation, Continuation::On);
     }
 
+    /// The product overflowed.
+    #[test]
+    fn no_number_of_random_episodes_is_too_many() {
+        let config = with(&["train.seed_episodes=9000000000000000000"]).unwrap();
+        assert_eq!(config.seed_decisions(&Spec::new("long", 1, &[(-1.0, 1.0)], 1000)), u64::MAX);
+    }
+
     /// The second recipe came later than the first runs.
     #[test]
     fn a_run_saved_before_there_were_two_recipes_still_loads() {
@@ -442,29 +398,36 @@ pub(crate) mod tests {
     fn senseless_values_are_refused_by_key_and_value() {
         for (setting, rule) in [
             ("model.latent_dim=51", "must be even"),
-            ("planner.num_elites=500", "candidates"),
-            ("planner.rescored=3", "to choose"),
-            ("planner.depth_lambda=0", "above 0"),
-            ("planner={depth_lambda=0.5, depth_weights=\"measured\"}", "has no say"),
-            ("planner={kind=\"grad\", precision=\"bf16\"}", "without gradients"),
-            ("planner.prior_weight=-1", "at least 0"),
             ("learner.horizon_ramp={start=0,updates=9}", "at least 1"),
             ("learner.horizon_ramp={start=9,updates=9}", "must not exceed"),
             ("learner.discount=1.5", "between 0 and 1"),
             ("planner.iterations=0", "at least 1"),
             ("model.encoder_hidden=[0]", "width 0"),
             ("learner.learning_rate=nan", "number"),
+            ("learner.consistency_coef=nan", "at least 0"),
+            ("learner.reward_coef=-1", "at least 0"),
+            ("learner.value_coef=inf", "at least 0"),
+            ("learner.adam_epsilon=0", "positive"),
+            ("learner.policy_adam_epsilon=1e-50", "positive"),
+            ("replay.capacity=0", "at least 1"),
+            ("replay.priority_exponent=80", "between 0 and 10"),
+            ("replay.importance_exponent=1.5", "between 0 and 1"),
+            ("evaluation.horizons=[0]", "between 1 and 10000"),
+            ("evaluation.horizons=[5, 100000]", "between 1 and 10000"),
+            ("evaluation.horizons=[3, 5, 3]", "is there twice"),
+            ("model.koopman.eigenvalues.mu_init=nan", "between -700 and 700"),
+            ("model.koopman.eigenvalues.mu_bounds=[-inf, 0]", "finite"),
             ("model.koopman.eigenvalues.dt_range=[1e-2, 1e-3]", "ascending"),
             ("model.koopman.control.conditioning=nominal", "plan_conditioning"),
             ("planner.icem.noise_beta=-1", "at least 0"),
             ("planner.icem.keep_fraction=1.5", "between 0 and 1"),
-            ("planner.icem.decay=0.5", "at least 1"),
             ("planner.grad.steps=0", "at least 1"),
             ("agent=v3", "expected `v1` or `v2`"),
             ("model.v2.critics=1", "at least 2"),
             ("model.v2.bins=1", "at least 2"),
             ("model.v2.bin_range=[3, 3]", "ascend"),
             ("model.v2.critic_dropout=1", "below 1"),
+            ("model.v2.critic_dropout=1e-17", "at least 1e-6"),
             ("learner.episode_discount.range=[0.9, 1.5]", "between 0 and 1"),
             ("planner.grad.step_size=inf", "number"),
         ] {
@@ -473,8 +436,5 @@ pub(crate) mod tests {
             assert!(error.contains(key) && error.contains(rule), "{setting}: {error}");
         }
         assert!(with(&["model.latent_dim=51", "model.dynamics=mlp"]).is_ok());
-        let error = with(&["planner.kind=mppi2", "planner.policy_fraction=1"]).unwrap_err().to_string();
-        assert!(error.contains("policy_fraction") && error.contains("something to sample"), "{error}");
-        assert!(with(&["planner.kind=policy", "planner.num_elites=500"]).is_ok(), "it has no elites");
     }
 }

@@ -78,10 +78,11 @@ impl RunConfig {
             )?;
         }
         require(
-            (0.0..1.0).contains(&v2.critic_dropout),
+            // 1 − rate, whose logarithm tells how far the zeros lie apart, has to differ from 1
+            v2.critic_dropout == 0.0 || (1e-6..1.0).contains(&v2.critic_dropout),
             "model.v2.critic_dropout",
             v2.critic_dropout,
-            "must be at least 0 and below 1",
+            "must be 0, or at least 1e-6 and below 1",
         )?;
         require(
             v2.init_std >= 0.0 && v2.init_std.is_finite(),
@@ -108,11 +109,13 @@ impl RunConfig {
         let rule = format!(
             "exceeds model.transformer.max_horizon = {longest}, the positions it learns: lower it or raise that key"
         );
-        for (key, horizon) in [
+        let evaluated = self.evaluation.horizons.iter().map(|&h| ("evaluation.horizons", h as f64));
+        let horizons = [
             ("learner.horizon", self.learner.horizon as f64),
             ("planner.horizon.start", self.planner.horizon.start),
             ("planner.horizon.end", self.planner.horizon.end),
-        ] {
+        ];
+        for (key, horizon) in horizons.into_iter().chain(evaluated) {
             require(horizon <= longest as f64, key, horizon, &rule)?;
         }
         Ok(())
@@ -144,7 +147,19 @@ impl RunConfig {
 
 fn validate_eigenvalues(section: &str, e: &EigenvalueConfig) -> Result<(), ConfigError> {
     let [low, high] = e.mu_bounds;
-    require(low < high, &format!("{section}.mu_bounds"), format!("{:?}", e.mu_bounds), "must ascend")?;
+    require(
+        low < high && low.is_finite() && high.is_finite(),
+        &format!("{section}.mu_bounds"),
+        format!("{:?}", e.mu_bounds),
+        "must be two ascending finite numbers",
+    )?;
+    // e^700 is about the largest number there is
+    require(
+        (-700.0..=700.0).contains(&e.mu_init),
+        &format!("{section}.mu_init"),
+        e.mu_init,
+        "must lie between -700 and 700",
+    )?;
     let [first, last] = e.dt_range;
     require(
         0.0 < first && first <= last && last.is_finite(),
@@ -197,6 +212,15 @@ mod tests {
             assert!(with(&["model.dynamics=gru", &setting]).is_ok());
             with(&["model.dynamics=transformer", "model.transformer.max_horizon=60", &setting]).unwrap();
         }
+    }
+
+    /// Training went on to its first evaluation, panicked there, and did so again whenever it was resumed.
+    #[test]
+    fn a_horizon_of_evaluations_beyond_the_positions_of_a_transformer_is_refused() {
+        let error =
+            with(&["model.dynamics=transformer", "evaluation.horizons=[5, 60]"]).unwrap_err().to_string();
+        assert!(error.contains("`evaluation.horizons = 60` exceeds") && error.contains("--set"), "{error}");
+        assert!(with(&["model.dynamics=transformer", "evaluation.horizons=[5, 50]"]).is_ok());
     }
 
     #[test]

@@ -71,9 +71,11 @@ impl LearnerConfig {
     /// The least and the largest value there can be, where rewards lie between two numbers around 0.
     pub fn value_range(&self, [low, high]: [f32; 2]) -> Option<[f64; 2]> {
         let steps = 1.0 / (1.0 - self.discount);
+        // nothing stays nothing however often it is earned: with γ = 1 that would be 0·∞
+        let for_ever = |reward: f32| f64::from(reward) * if reward == 0.0 { 1.0 } else { steps };
         match self.value_bounds {
             ValueBounds::None => None,
-            ValueBounds::Rewards => Some([f64::from(low) * steps, f64::from(high) * steps]),
+            ValueBounds::Rewards => Some([for_ever(low), for_ever(high)]),
         }
     }
 }
@@ -190,6 +192,17 @@ mod tests {
         for (decisions, discount) in [(500, 0.99), (1000, 0.995), (200, 0.975), (100, 0.95), (3, 0.95)] {
             assert!((learner.discount_over(decisions) - discount).abs() < 1e-12, "{decisions}");
         }
+    }
+
+    /// Without a discount rewards that never fall below 0 made the lower bound 0·∞, not a number.
+    #[test]
+    fn values_are_bounded_without_a_discount_too() {
+        let mut learner = tiny(DynamicsKind::Mlp).learner;
+        assert_eq!(learner.value_range([0.0, 1.0]), None);
+        (learner.value_bounds, learner.discount) = (ValueBounds::Rewards, 0.5);
+        assert_eq!(learner.value_range([-1.0, 3.0]), Some([-2.0, 6.0]));
+        learner.discount = 1.0;
+        assert_eq!(learner.value_range([0.0, 1.0]), Some([0.0, f64::INFINITY]));
     }
 
     #[test]
