@@ -45,6 +45,19 @@ impl Checkpoint {
         Ok(checkpoint.ok_or_else(missing)?)
     }
 
+    /// What `read` makes of the newest checkpoint of a run that somebody named. A run in progress replaces its checkpoints: if
+    /// that happens while one is read, the next one is.
+    pub fn read_newest<T>(run: &Path, read: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        loop {
+            let checkpoint = Self::newest_of(run)?;
+            match read(&checkpoint) {
+                // the next one is in its place before an old one goes
+                Err(_) if Self::newest_of(run)?.number > checkpoint.number => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Writes a checkpoint after `previous`, and removes the older ones once it is in place.
     pub fn write<S: Serialize>(
         run_folder: &Path,
@@ -92,27 +105,30 @@ impl Checkpoint {
 
     /// What tells its weights from those of other checkpoints.
     pub fn fingerprint(&self) -> Result<String> {
-        let path = self.folder.join("agent.safetensors");
-        let bytes = fs::read(&path).with_context(|| self.damaged("agent.safetensors"))?;
+        let bytes = self.read("agent.safetensors")?;
         Ok(format!("{:08x}-{}", crc32c::crc32c(&bytes), bytes.len()))
     }
 
     /// Counters, streams, the episode being lived.
     pub fn state<S: DeserializeOwned>(&self) -> Result<S> {
-        let bytes = fs::read(self.folder.join("state.json"))?;
+        let bytes = self.read("state.json")?;
         serde_json::from_slice(&bytes).with_context(|| self.damaged("state.json"))
     }
 
     /// Networks and optimisers.
     pub fn learner(&self) -> Result<LearnerState> {
-        let bytes = fs::read(self.folder.join("agent.safetensors"))?;
+        let bytes = self.read("agent.safetensors")?;
         read_agent(&bytes).with_context(|| self.damaged("agent.safetensors"))
     }
 
     /// Replayed experience.
     pub fn replay(&self) -> Result<ReplayArrays> {
-        let bytes = fs::read(self.folder.join("replay.safetensors"))?;
+        let bytes = self.read("replay.safetensors")?;
         read_replay(&bytes).with_context(|| self.damaged("replay.safetensors"))
+    }
+
+    fn read(&self, file: &str) -> Result<Vec<u8>> {
+        fs::read(self.folder.join(file)).with_context(|| self.damaged(file))
     }
 
     fn damaged(&self, file: &str) -> String {
@@ -272,5 +288,31 @@ mod tests {
         fs::write(c.folder.join("agent.safetensors"), "no tensors").unwrap();
         let error = format!("{:#}", c.learner().unwrap_err());
         assert!(error.contains("checkpoint-1 is damaged: agent.safetensors"), "{error}");
+        fs::remove_file(c.folder.join("state.json")).unwrap();
+        let error = format!("{:#}", c.state::<u64>().unwrap_err());
+        assert!(
+            error.contains("checkpoint-1 is damaged: state.json") && error.contains("No such"),
+            "{error}"
+        );
+        let error = Checkpoint::read_newest(folder.path(), Checkpoint::learner).unwrap_err();
+        assert!(error.to_string().contains("checkpoint-1 is damaged"), "{error}");
+    }
+
+    /// `eval` and `diagnose` failed when the run went on while they looked at it.
+    #[test]
+    fn a_checkpoint_that_is_replaced_while_it_is_read_is_read_from_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = with(&["env=linear"]).unwrap();
+        let write = |previous: Option<&Checkpoint>, n: u64| {
+            Checkpoint::write(folder.path(), previous, &config, &n, &learner(), &replay()).unwrap()
+        };
+        write(None, 1);
+        let read = |checkpoint: &Checkpoint| {
+            if checkpoint.number == 1 {
+                write(Some(checkpoint), 2);
+            }
+            checkpoint.state::<u64>()
+        };
+        assert_eq!(Checkpoint::read_newest(folder.path(), read).unwrap(), 2);
     }
 }

@@ -5,7 +5,7 @@ use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
 use crate::study::args::{CompareArgs, SweepArgs};
 use crate::video;
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
@@ -140,7 +140,7 @@ pub struct EvalArgs {
     /// Folder of the run whose newest checkpoint is played
     pub run: PathBuf,
     /// Number of episodes
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..))]
     pub episodes: u64,
     /// Seed of the episodes
     #[arg(long, default_value_t = 1000)]
@@ -175,7 +175,7 @@ pub struct DiagnoseArgs {
     #[arg(long, value_delimiter = ',', value_name = "H[,H...]")]
     pub eval_horizons: Vec<usize>,
     /// Number of episodes of each
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u64).range(1..))]
     pub episodes: u64,
     /// Seed of windows and episodes
     #[arg(long, default_value_t = 1000)]
@@ -354,14 +354,21 @@ impl TrainArgs {
         flag("dynamics", "model.dynamics", self.dynamics.clone().map(Into::into));
         flag("match-params", "model.match_params", self.match_params.clone().map(Into::into));
         flag("planner", "planner.kind", self.planner.clone().map(Into::into));
-        let horizons = self.eval_horizons.as_ref();
-        let horizons = horizons.map(|all| all.iter().map(|&h| h as i64).collect::<Vec<_>>().into());
-        flag("eval-horizons", "evaluation.horizons", horizons);
-        flag("steps", "steps", self.steps.map(|n| (n as i64).into()));
-        flag("num-envs", "train.num_envs", self.num_envs.map(|n| (n as i64).into()));
-        flag("seed", "seed", self.seed.map(|n| (n as i64).into()));
         flag("device", "device", self.device.clone().map(Into::into));
-        flag("video-every", "evaluation.video_every", self.video_every.map(|n| (n as i64).into()));
+        if let Some(all) = &self.eval_horizons {
+            let all = whole_numbers("eval-horizons", all.iter().map(|&h| h as u64))?;
+            flag("eval-horizons", "evaluation.horizons", Some(all.into()));
+        }
+        for (name, key, value) in [
+            ("steps", "steps", self.steps),
+            ("num-envs", "train.num_envs", self.num_envs.map(|n| n as u64)),
+            ("seed", "seed", self.seed),
+            ("video-every", "evaluation.video_every", self.video_every),
+        ] {
+            for value in whole_numbers(name, value)? {
+                flag(name, key, Some(value.into()));
+            }
+        }
         Ok(resolve(&layers)?)
     }
 
@@ -397,6 +404,13 @@ impl TrainArgs {
             PathBuf::from("runs").join(format!("{env}-{}-seed{}", config.variant(), config.seed))
         })
     }
+}
+
+/// The values of a flag as configurations hold them.
+pub fn whole_numbers(flag: &str, values: impl IntoIterator<Item = u64>) -> Result<Vec<i64>, ConfigError> {
+    let too_large =
+        |n: u64| ConfigError(format!("--{flag} {n} is too large: the largest number is {}", i64::MAX));
+    values.into_iter().map(|n| i64::try_from(n).map_err(|_| too_large(n))).collect()
 }
 
 /// The layers of repeated `--set key=value`.

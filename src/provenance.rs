@@ -14,7 +14,9 @@ pub const COMMIT: &str = env!("TD_KOOPMAN_COMMIT");
 pub fn append(run_folder: &Path, device: &str, parameters: Parameters, env_step: u64) -> Result<()> {
     let path = run_folder.join("provenance.txt");
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    // a folder's name need not be UTF-8
+    let arguments = std::env::args_os().skip(1);
+    let command: Vec<String> = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
     let line = format!(
         "unix_time={seconds} from_env_step={env_step} version={} commit={COMMIT} device={device} dynamics_parameters={} \
          parameters={} command=td-koopman {}\n",

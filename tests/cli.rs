@@ -29,12 +29,29 @@ fn bad_requests_end_with_one_sentence_and_exit_code_2() {
         (&["sweep", "absent.toml"], "cannot read the sweep file absent.toml"),
         (&["eval", "absent"], "absent holds no checkpoint"),
         (&["envs", "pendulm", "--check"], "the nearest names are pendulum"),
+        (&["--env", "pendulum", "--seed", "9223372036854775809"], "--seed 9223372036854775809 is too large"),
+        // once they were opened first
+        (&["--env", "pendulum", "--num-envs", "1000000000000"], "planning would take at least"),
+        (
+            &["--env", "pendulum", "--dynamics", "transformer", "--eval-horizons", "5,60"],
+            "`evaluation.horizons = 60` exceeds model.transformer.max_horizon = 50",
+        ),
         (&["--env", "py:gymnasium"], "is not written py:MODULE:ID, e.g. py:gymnasium:Pendulum-v1"),
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let said = said(&output);
         assert!(said.contains(sentence) && said.lines().count() == 1, "{arguments:?}: {said}");
+    }
+}
+
+/// The one said that episode 1 is not among those recorded, the other that returns are not numbers.
+#[test]
+fn no_episodes_are_refused() {
+    for command in ["eval", "diagnose"] {
+        let output = run(&[command, "absent", "--episodes", "0"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said(&output).contains("invalid value '0' for '--episodes"), "{}", said(&output));
     }
 }
 
@@ -135,6 +152,15 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
             && said.contains("over 2 episodes")
             && said.contains("the critics expected"),
         "{said}"
+    );
+
+    let diagnosed =
+        run(&["diagnose", &folder, "--eval-horizons", "1", "--episodes", "1", "--set", "threads=1"]);
+    assert!(self::said(&diagnosed).contains("return_h1"), "{}", self::said(&diagnosed));
+    let refused = run(&["diagnose", &folder, "--eval-horizons", "3,3"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        self::said(&refused).contains("`evaluation.horizons = 3` is there twice (set in --eval-horizons)")
     );
 
     let video = path("v.gif");

@@ -2,8 +2,8 @@
 
 use super::{INTERRUPTED, stop_on_ctrl_c, with_threads};
 use crate::checkpoint::Checkpoint;
-use crate::cli::{DiagnoseArgs, settings};
-use crate::config::{ConfigError, Layer, RunConfig, resolve};
+use crate::cli::{DiagnoseArgs, settings, whole_numbers};
+use crate::config::{Layer, RunConfig, resolve};
 use crate::diagnose::{Value, model, returns};
 use crate::task::Task;
 use crate::train::restore;
@@ -18,7 +18,7 @@ use td_koopman_agents::replay::Replay;
 /// Prints what the models of some runs are worth.
 pub fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
     let stop = stop_on_ctrl_c()?;
-    match with_threads(0, || table(args, &stop))? {
+    match table(args, &stop)? {
         Some(table) => writeln!(io::stdout(), "{table}").map(|()| ExitCode::SUCCESS).map_err(Into::into),
         None => Ok(ExitCode::from(INTERRUPTED)),
     }
@@ -26,31 +26,45 @@ pub fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
 
 /// A table of both for the newest checkpoints of some runs, a column a run; `None` if `stop` was raised meanwhile.
 fn table(args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<String>> {
-    if args.eval_horizons.contains(&0) {
-        return Err(ConfigError("--eval-horizons must all be at least 1".into()).into());
-    }
+    let configs = args.runs.iter().map(|run| configuration(run, args)).collect::<Result<Vec<_>>>()?;
     let mut columns = Vec::new();
-    for run in &args.runs {
-        let Some(values) = examine(run, args, stop)? else { return Ok(None) };
+    for (run, config) in args.runs.iter().zip(&configs) {
+        let values = with_threads(config.threads, || examine(run, config, args, stop))?;
+        let Some(values) = values else { return Ok(None) };
         columns.push(values);
     }
     Ok(Some(lay_out(&args.runs.iter().map(|run| run.display().to_string()).collect::<Vec<_>>(), &columns)))
 }
 
-fn examine(run: &Path, args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<Vec<Value>>> {
-    let checkpoint = Checkpoint::newest_of(run)?;
-    let mut layers = vec![Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?];
+/// That of a run, with what the command line says.
+fn configuration(run: &Path, args: &DiagnoseArgs) -> Result<RunConfig> {
+    let saved = Checkpoint::read_newest(run, Checkpoint::config)?;
+    let mut layers = vec![Layer::parse("the run's configuration", &saved.to_toml())?];
     layers.extend(settings(&args.set)?);
-    let config: RunConfig = resolve(&layers)?;
+    let horizons = whole_numbers("eval-horizons", args.eval_horizons.iter().map(|&h| h as u64))?;
+    layers.push(Layer::key("--eval-horizons", "evaluation.horizons", horizons));
+    Ok(resolve(&layers)?)
+}
+
+fn examine(
+    run: &Path,
+    config: &RunConfig,
+    args: &DiagnoseArgs,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<Value>>> {
     let mut task = Task::open(&config.env, config.train.action_repeat)?;
-    let (agent, state) = restore(&config, &checkpoint, &task)?;
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+    let (agent, state, saved) = Checkpoint::read_newest(run, |checkpoint| {
+        let (agent, state) = restore(config, checkpoint, &task)?;
+        Ok((agent, state, checkpoint.replay()?))
+    })?;
     let mut replay = Replay::new(&config.replay, config.learner.horizon, observations, actions);
-    replay.import(checkpoint.replay()?)?;
+    replay.import(saved)?;
     let mut values = vec![("env_step".into(), state.env_step as f64)];
     values.extend(model(&agent, &replay, args.seed, state.env_step));
     let schedule = agent.schedule(state.episode_start());
-    let returns = returns(&agent, &mut task, schedule, &args.eval_horizons, args.episodes, args.seed, stop);
+    let returns =
+        returns(&agent, &mut task, schedule, &config.evaluation.horizons, args.episodes, args.seed, stop);
     task.require_alive()?;
     Ok(returns.map(|returns| {
         values.extend(returns);

@@ -23,17 +23,17 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
         ))
         .into());
     }
-    let checkpoint = Checkpoint::newest_of(&args.run)?;
-    let mut layers = vec![Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?];
+    let saved = Checkpoint::read_newest(&args.run, Checkpoint::config)?;
+    let mut layers = vec![Layer::parse("the run's configuration", &saved.to_toml())?];
     layers.extend(settings(&args.set)?);
     layers.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
     let config: RunConfig = resolve(&layers)?;
     let stop = stop_on_ctrl_c()?;
-    with_threads(config.threads, || play(&config, &checkpoint, args, &stop))
+    with_threads(config.threads, || play(&config, args, &stop))
 }
 
-/// Plays episodes with the agent of a checkpoint and says how they went.
-fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCode> {
+/// Plays episodes with the agent of the newest checkpoint and says how they went.
+fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCode> {
     let trace = Trace::default();
     let repeat = config.train.action_repeat;
     let mut task = match &args.trace {
@@ -44,7 +44,7 @@ fn play(config: &RunConfig, checkpoint: &Checkpoint, args: &EvalArgs, stop: &Ato
         Some(path) => Video::open(path, args.video.options(), &mut task)?,
         None => None,
     };
-    let (agent, state) = restore(config, checkpoint, &task)?;
+    let (agent, state) = Checkpoint::read_newest(&args.run, |checkpoint| restore(config, checkpoint, &task))?;
     let mut out = io::stdout();
     writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
     let mut audience = Audience { out, written: Ok(()), video };
