@@ -1,7 +1,9 @@
 //! Killing a run at any moment loses nothing since the last checkpoint, and resuming it is as if it had never stopped.
 
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -61,6 +63,22 @@ fn kill_after(mut child: Child, folder: &Path, step: u64) {
         std::thread::sleep(Duration::from_millis(1));
     }
     panic!("no checkpoint past step {step} appeared");
+}
+
+/// Kills the process (SIGKILL) as soon as a row is written that the checkpoint does not know.
+fn kill_with_rows_behind(mut child: Child, folder: &Path) {
+    let last_row = || {
+        let text = fs::read_to_string(folder.join("train.csv")).unwrap();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().last().and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    while last_row() <= env_step(folder) {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(last_row() > env_step(folder));
 }
 
 /// Everything of a run that must not depend on interruptions: all but clocks.
@@ -130,6 +148,20 @@ fn a_run_killed_three_times_ends_as_if_it_never_was() {
     killed_equals_uninterrupted("pendulum", "1000", &[30, 431, 777], &["train.seed_decisions=200"]);
 }
 
+/// With a checkpoint after every step there is hardly ever a row to take back.
+#[test]
+fn rows_behind_the_checkpoint_of_a_killed_run_are_written_once() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (whole, killed) = (temporary.path().join("whole"), temporary.path().join("killed"));
+    let more = ["train.seed_decisions=200"];
+    let rarely = ["train.seed_decisions=200", "train.checkpoint_seconds=600"];
+    finish(start(&whole, "pendulum", "1000", &rarely));
+    kill_after(start(&killed, "pendulum", "1000", &more), &killed, 230);
+    kill_with_rows_behind(start(&killed, "pendulum", "1000", &rarely), &killed);
+    finish(start(&killed, "pendulum", "1000", &rarely));
+    assert_eq!(essence(&whole), essence(&killed));
+}
+
 /// The same of the second recipe, with dropout, critics drawn for every batch and plan, the running scale of values, and a
 /// model that predicts terminations.
 #[test]
@@ -167,7 +199,9 @@ fn a_killed_mujoco_run_ends_as_if_it_never_was() {
 fn an_interrupt_saves_and_more_steps_go_on() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().join("run");
-    let more = ["train.seed_decisions=200", "train.checkpoint_seconds=1e6"];
+    // more seconds than a `Duration` holds: the first step panicked
+    let never = "train.checkpoint_seconds=1e30";
+    let more = ["train.seed_decisions=200", "evaluation.every=1000000", never];
     let child = start(&folder, "pendulum", "1000000", &more);
     while !folder.join("train.csv").exists()
         || fs::read_to_string(folder.join("train.csv")).unwrap().lines().count() < 3
@@ -190,10 +224,39 @@ fn an_interrupt_saves_and_more_steps_go_on() {
 #[test]
 fn a_folder_of_another_run_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
-    let folder = temporary.path().join("run");
+    // a name that is no UTF-8: noting the command line panicked
+    let folder = temporary.path().join(OsStr::from_bytes(b"run\xff"));
     finish(start(&folder, "linear", "200", &[]));
     let output = start(&folder, "linear", "400", &["learner.rho=0.7", "seed=2"]).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("rho = 0.5 there, rho = 0.7 here") && said.contains("--out"), "{said}");
+    assert!(said.contains("learner.rho = 0.5 → 0.7; seed = 1 → 2") && said.contains("--out"), "{said}");
+}
+
+/// The curve of a finished run is what studies know it by.
+#[test]
+fn a_finished_run_that_is_extended_has_no_curve_and_one_without_checkpoints_is_left_alone() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (folder, curve) = (temporary.path().join("run"), temporary.path().join("run/curve.svg"));
+    finish(start(&folder, "linear", "200", &[]));
+    assert!(curve.exists());
+    let mut child = start(&folder, "linear", "1000000", &[]);
+    while curve.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // beginning anew emptied train.csv and eval.csv
+    while let Some(checkpoint) = newest(&folder) {
+        fs::remove_dir_all(checkpoint).unwrap();
+    }
+    let rows = fs::read(folder.join("eval.csv")).unwrap();
+    let output = start(&folder, "linear", "400", &[]).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no checkpoint to go on from") && said.contains("remove eval.csv"), "{said}");
+    assert_eq!(fs::read(folder.join("eval.csv")).unwrap(), rows);
+    assert!(rows.iter().filter(|byte| **byte == b'\n').count() > 1);
 }

@@ -42,6 +42,13 @@ impl CsvRecorder {
         Self::append(run_folder)
     }
 
+    /// Refuses files that lack columns of what the run is going to record, before it takes a step. What `model.csv` has is known at
+    /// an evaluation only.
+    pub fn require_columns(&self, episode: &Episode) -> Result<()> {
+        self.train.cells(&train_row(episode))?;
+        Ok(())
+    }
+
     fn append(run_folder: &Path) -> Result<Self> {
         let train = Table::append(run_folder.join("train.csv"))?;
         let mut eval = Table::append(run_folder.join("eval.csv"))?;
@@ -153,8 +160,13 @@ impl Table {
 
     /// Writes the cells that the header has columns for: a run begun by an older version goes on with the columns it has.
     fn row(&mut self, row: Vec<(Cow<'static, str>, String)>) -> Result<()> {
-        let names: Vec<_> = row.iter().map(|(name, _)| name.clone()).collect();
-        self.columns(&names)?;
+        self.columns(&row.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
+        let cells = self.cells(&row)?;
+        self.write(cells.into_iter())
+    }
+
+    /// The cells of a row in the order of the header.
+    fn cells<'a>(&self, row: &'a [(Cow<'static, str>, String)]) -> Result<Vec<&'a str>> {
         let cell =
             |column: &String| row.iter().find(|(name, _)| name == column).map(|(_, cell)| cell.as_str());
         let cells: Vec<&str> = self.header.iter().map_while(cell).collect();
@@ -164,9 +176,9 @@ impl Table {
              or begin it in another folder",
             self.path.display(),
             self.header.join(","),
-            names.join(",")
+            row.iter().map(|(name, _)| name.as_ref()).collect::<Vec<_>>().join(",")
         );
-        self.write(cells.into_iter())
+        Ok(cells)
     }
 
     fn write<'a>(&mut self, cells: impl Iterator<Item = &'a str>) -> Result<()> {
@@ -283,6 +295,19 @@ mod tests {
             "{error}"
         );
         assert_eq!(read(folder.path(), "train.csv").lines().count(), 2, "the row was written all the same");
+    }
+
+    /// A column that is no longer recorded ended a resumed run at the end of its first episode.
+    #[test]
+    fn a_column_that_is_not_recorded_any_more_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        CsvRecorder::create(folder.path()).unwrap().require_columns(&episode(1)).unwrap();
+        play(&mut CsvRecorder::create(folder.path()).unwrap(), 1..=1);
+        let recorder = CsvRecorder::resume(folder.path(), up_to(200)).unwrap();
+        recorder.require_columns(&episode(0)).unwrap();
+        let fewer = Episode { extras: vec![("modes_alive", 32.0)], ..episode(0) };
+        let error = recorder.require_columns(&fewer).unwrap_err().to_string();
+        assert!(error.contains("train.csv") && error.contains("spectral_radius"), "{error}");
     }
 
     /// A new version that records more once refused to go on with the runs of the last one.

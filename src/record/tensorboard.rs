@@ -62,7 +62,7 @@ impl Recorder for TensorBoardRecorder {
         if let Some(last) = self.last {
             values.extend(timings(episode, last));
         }
-        values.extend(episode.extras.iter().map(|(name, value)| (format!("model/{name}"), *value)));
+        values.extend(known(&episode.extras));
         self.last = Some(Counters {
             env_step: episode.env_step,
             decision: episode.decision,
@@ -81,14 +81,18 @@ impl Recorder for TensorBoardRecorder {
     }
 
     fn diagnosis(&mut self, diagnosis: &Diagnosis) -> Result<()> {
-        let known = diagnosis.values.iter().filter(|(_, value)| value.is_finite());
-        let values: Vec<_> = known.map(|(name, value)| (format!("model/{name}"), *value)).collect();
-        self.events.scalars(diagnosis.env_step, &values)
+        self.events.scalars(diagnosis.env_step, &known(&diagnosis.values).collect::<Vec<_>>())
     }
 
     fn flush(&mut self) -> Result<()> {
         self.events.sync()
     }
+}
+
+/// The diagnostics of the model that are numbers.
+fn known<N: std::fmt::Display>(values: &[(N, f64)]) -> impl Iterator<Item = (String, f64)> {
+    let known = values.iter().filter(|(_, value)| value.is_finite());
+    known.map(|(name, value)| (format!("model/{name}"), *value))
 }
 
 /// What a decision, an update and an environment step cost since the last episode; nothing for what did not happen.
@@ -148,6 +152,17 @@ mod tests {
             assert_eq!(value(&scalars, 400, absent), None, "{absent} although there was no update");
         }
         assert_eq!(value(&scalars, 400, "eval/return_mean"), Some(512.25));
+    }
+
+    /// Before the first plan the mean of its scores is not a number.
+    #[test]
+    fn diagnostics_that_are_not_known_yet_are_left_out() {
+        let run = tempfile::tempdir().unwrap();
+        let extras = vec![("elite_score", f64::NAN), ("modes_alive", 32.0)];
+        TensorBoardRecorder::create(run.path()).unwrap().episode(&Episode { extras, ..episode(1) }).unwrap();
+        let scalars = read_all(run.path());
+        assert_eq!(value(&scalars, 200, "model/elite_score"), None);
+        assert_eq!(value(&scalars, 200, "model/modes_alive"), Some(32.0));
     }
 
     #[test]

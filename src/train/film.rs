@@ -17,6 +17,19 @@ pub fn file(config: &RunConfig, folder: &Path, env_step: u64) -> Option<PathBuf>
     wanted.then(|| folder.join("videos").join(format!("{env_step}.gif")))
 }
 
+/// A video in `path`; none, after a warning, if there can be none: training goes on without.
+fn open(path: &Path, task: &mut Task) -> Option<Video> {
+    let mut open = || {
+        let folder = path.parent().context("a video lies in a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Video::open(path, Options::default(), task)
+    };
+    open().unwrap_or_else(|error| {
+        eprintln!("warning: no video: {error:#}");
+        None
+    })
+}
+
 /// Evaluates in an environment of its own, so that training goes on as if nobody had looked; records the first episode
 /// into `film`. `None` if `stop` was raised meanwhile.
 pub fn evaluation(
@@ -28,15 +41,7 @@ pub fn evaluation(
 ) -> Result<Option<Scores>> {
     let mut task = Task::open(&config.env, config.train.action_repeat)?;
     let (episodes, seed) = (config.evaluation.episodes, config.seed);
-    let video = match film {
-        Some(path) => {
-            let folder = path.parent().context("a video lies in a folder")?;
-            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-            Video::open(path, Options::default(), &mut task)?
-        }
-        None => None,
-    };
-    let scores = match video {
+    let scores = match film.and_then(|path| open(path, &mut task)) {
         Some(mut video) => {
             let scores = watch(agent, &mut task, schedule, episodes, seed, stop, &mut video);
             if let Err(error) = video.finish() {
@@ -48,4 +53,19 @@ pub fn evaluation(
     };
     task.require_alive()?;
     Ok(scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It ended the training, unsaved.
+    #[test]
+    fn a_video_that_cannot_be_written_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("videos"), "a file where the folder belongs").unwrap();
+        let mut task = Task::open(&"pendulum".into(), 0).unwrap();
+        assert!(open(&folder.path().join("videos/9.gif"), &mut task).is_none());
+        assert!(open(&folder.path().join("9.gif"), &mut task).is_some());
+    }
 }

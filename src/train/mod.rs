@@ -5,11 +5,12 @@ mod life;
 mod meters;
 mod restore;
 mod run;
+mod same_run;
 mod state;
 
 pub use life::Life;
 pub use restore::restore;
-pub use run::refuse_another_run;
+pub use same_run::refuse_another_run;
 pub use state::{Streams, TrainState};
 
 use crate::config::RunConfig;

@@ -2,9 +2,10 @@
 
 use super::film;
 use super::meters::Meters;
+use super::same_run::refuse_another_run;
 use super::state::TrainState;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Cadence, Preset, RunConfig};
+use crate::config::{Cadence, ConfigError, Preset, RunConfig};
 use crate::diagnose;
 use crate::memory;
 use crate::provenance;
@@ -13,13 +14,15 @@ use crate::record::{
     TensorBoardRecorder, timed,
 };
 use crate::report::{Curve, read_eval_csv, write_svg};
+use crate::study::files::write_atomically;
 use crate::task::{Task, Transition};
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::device::{self, Products};
 use td_koopman_agents::model::Parameters;
@@ -53,11 +56,13 @@ impl Run {
             [Products::Plans(config.planner.precision), Products::Updates(config.learner.precision)];
         let device = device::open_for(&config.device, &products)?;
         let environments = config.train.num_envs;
-        let open = |_| Task::open(&config.env, config.train.action_repeat);
-        let tasks = (0..environments).map(open).collect::<Result<Vec<_>>>()?;
-        let spec = tasks[0].spec().clone();
+        let open = || Task::open(&config.env, config.train.action_repeat);
+        let first = open()?;
+        let spec = first.spec().clone();
         let (observations, actions) = (spec.observation_dim, spec.action_dim());
         memory::require(memory::Work::Train, config, observations, actions, environments)?;
+        let others = (1..environments).map(|_| open());
+        let tasks = [Ok(first)].into_iter().chain(others).collect::<Result<Vec<_>>>()?;
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the run folder {}", folder.display()))?;
         let lock = lock(folder)?;
@@ -82,6 +87,9 @@ impl Run {
             Some(checkpoint) => run.restore(&checkpoint)?,
             None => run.begin()?,
         }
+        if !run.is_finished() {
+            remove_curve(folder)?;
+        }
         let parameters = Parameters::of(&agent_config.model, observations, actions);
         provenance::append(folder, &config.device, parameters, run.state.env_step)?;
         let matched = config.model.match_params.dynamics().map(|like| like.name());
@@ -91,6 +99,7 @@ impl Run {
     }
 
     fn begin(&mut self) -> Result<()> {
+        refuse_to_forget(&self.folder)?;
         if let Some(advice) = Preset::advice(&self.config, self.tasks[0].spec()) {
             eprintln!("note: {advice}");
         }
@@ -110,7 +119,9 @@ impl Run {
         let [cpu, wall] = self.state.seconds;
         self.clock = Clock::resume(cpu, wall);
         let recorded = self.state.recorded;
-        self.recorder.0.push(Box::new(CsvRecorder::resume(&self.folder, recorded)?));
+        let rows = CsvRecorder::resume(&self.folder, recorded)?;
+        rows.require_columns(&self.episode_row(0.0, 0, Ending::Truncated))?;
+        self.recorder.0.push(Box::new(rows));
         self.recorder.0.push(Box::new(TensorBoardRecorder::resume(&self.folder, self.state.env_step)?));
         self.write_config()?;
         let mut lives = self.state.lives.iter().zip(&mut self.tasks);
@@ -120,8 +131,7 @@ impl Run {
     }
 
     fn write_config(&self) -> Result<()> {
-        let path = self.folder.join("config.toml");
-        fs::write(&path, self.config.to_toml()).with_context(|| format!("cannot write {}", path.display()))
+        write_atomically(&self.folder.join("config.toml"), self.config.to_toml().as_bytes())
     }
 
     /// Whether all steps are taken and nothing is owed.
@@ -143,7 +153,7 @@ impl Run {
 
     /// Whether the checkpoint clock has run out.
     pub fn checkpoint_is_due(&self) -> bool {
-        self.saved_at.elapsed() >= Duration::from_secs_f64(self.config.train.checkpoint_seconds)
+        self.saved_at.elapsed().as_secs_f64() >= self.config.train.checkpoint_seconds
     }
 
     fn spec(&self) -> &Spec {
@@ -239,8 +249,11 @@ impl Run {
         self.config.seed_decisions(self.tasks[0].spec())
     }
 
-    /// TD-MPC v1 orders the first `seed_decisions` updates after the first planned episode, then one episode's worth
-    /// after each; `finished` are the decisions of all episodes that have just ended.
+    /// Orders the first `seed_decisions` updates when an episode ends with so many decisions taken, with v1 one episode's worth
+    /// after each later one; `finished` are the decisions of all episodes that have just ended.
+    ///
+    /// Where the length of episodes divides `seed_decisions` that is the last random episode. TD-MPC v1's code collects one
+    /// more before, with the untrained planner.
     fn order_updates(&mut self, finished: u64) {
         let (train, seed_decisions) = (&self.config.train, self.seed_decisions());
         let decisions = if !self.state.learning && self.state.decision >= seed_decisions {
@@ -264,7 +277,8 @@ impl Run {
             self.replay.set_priorities(&self.batch.starts, &update.priorities);
             update.losses
         });
-        if !losses.total.is_finite() || !losses.gradient_norm.is_finite() {
+        // the policy's is no part of the total, and a checkpoint cannot hold it either: JSON has no NaN
+        if ![losses.total, losses.policy, losses.gradient_norm].into_iter().all(f64::is_finite) {
             bail!(
                 "the loss is no longer a number after {} updates (environment step {}): training has diverged; lower \
                  `learner.learning_rate` or `learner.max_gradient_norm` and begin anew. The last checkpoint is untouched",
@@ -282,6 +296,10 @@ impl Run {
     /// Evaluates; if it is stopped meanwhile, the evaluation stays due.
     pub fn evaluate(&mut self, stop: &AtomicBool) -> Result<()> {
         self.show_progress("evaluate");
+        if self.checkpoint.is_none() {
+            // rows of eval.csv always have a checkpoint to go on from, see `refuse_to_forget`
+            self.save()?;
+        }
         let (episodes, schedule) = (self.config.evaluation.episodes, self.schedule());
         let (agent, config) = (&self.agent, &self.config);
         let film = film::file(config, &self.folder, self.state.env_step);
@@ -325,11 +343,10 @@ impl Run {
         })
     }
 
-    fn record_episode(&mut self, total: f64, length: u64, ending: Ending) -> Result<()> {
-        let meters = std::mem::take(&mut self.state.meters);
-        let state = &self.state;
-        let schedule = self.schedule();
-        let row = record::Episode {
+    /// The row of an episode that has just ended.
+    fn episode_row(&self, total: f64, length: u64, ending: Ending) -> record::Episode {
+        let (state, meters, schedule) = (&self.state, &self.state.meters, self.schedule());
+        record::Episode {
             env_step: state.env_step,
             decision: state.decision,
             episode: state.episode,
@@ -353,8 +370,11 @@ impl Run {
                 .chain(self.agent.predicts_terminations().then(|| meters.continuation()))
                 .chain(self.agent.diagnostics())
                 .collect(),
-        };
-        self.recorder.episode(&row)?;
+        }
+    }
+
+    fn record_episode(&mut self, total: f64, length: u64, ending: Ending) -> Result<()> {
+        self.recorder.episode(&self.episode_row(total, length, ending))?;
         self.state.recorded.episode = Some(self.state.env_step);
         self.state.meters = Meters::default();
         Ok(())
@@ -401,6 +421,31 @@ impl Run {
     }
 }
 
+/// Refuses to begin where there are evaluations, which would be lost, but no checkpoint to go on from.
+fn refuse_to_forget(folder: &Path) -> Result<()> {
+    let lines = fs::read(folder.join("eval.csv")).unwrap_or_default();
+    if lines.iter().filter(|byte| **byte == b'\n').count() < 2 {
+        return Ok(());
+    }
+    Err(ConfigError(format!(
+        "{} holds evaluations of a run but no checkpoint to go on from: give this one another folder with --out, or remove \
+         eval.csv there to begin anew",
+        folder.display()
+    ))
+    .into())
+}
+
+/// A curve says that a run is finished; one that is given more steps is not.
+fn remove_curve(folder: &Path) -> Result<()> {
+    let path = folder.join("curve.svg");
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -413,36 +458,4 @@ fn lock(folder: &Path) -> Result<File> {
         // some network file systems cannot lock; a run there is as safe as its user is careful
         Err(fs::TryLockError::Error(_)) => Ok(file),
     }
-}
-
-/// A folder is continued only by the run that began it; more steps, other clocks or another device are welcome.
-pub fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) -> Result<()> {
-    let comparable = |c: &RunConfig| {
-        let mut c = c.clone();
-        (c.steps, c.threads, c.device) = (0, 0, String::new());
-        c.train.checkpoint_seconds = 0.0;
-        c.evaluation.video_every = 0;
-        c.to_toml()
-    };
-    let mut there = there.clone();
-    // runs from before there was a continuation head say "off"; where nothing can terminate "auto" is the same
-    if there.env == here.env && there.model.continuation != here.model.continuation {
-        let task = Task::open(&here.env, 0)?;
-        if there.agent_for(task.spec()).model.continuation == here.agent_for(task.spec()).model.continuation {
-            there.model.continuation = here.model.continuation;
-        }
-    }
-    let (there, here) = (comparable(&there), comparable(here));
-    let pairs = there.lines().zip(here.lines());
-    let differing: Vec<_> =
-        pairs.filter(|(a, b)| a != b).map(|(a, b)| format!("{a} there, {b} here")).collect();
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(crate::config::ConfigError(format!(
-        "{} holds a run with other settings ({}): give this one another folder with --out",
-        folder.display(),
-        differing.join("; ")
-    ))
-    .into())
 }
