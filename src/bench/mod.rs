@@ -292,7 +292,6 @@ mod tests {
                 && table.contains("Pendulum-v1"),
             "{table}"
         );
-        assert!(report.rows.iter().all(|r| r.cpu_ms_range[0] <= r.cpu_ms && r.cpu_ms <= r.cpu_ms_range[1]));
         assert_eq!(report.networks.len(), 2);
         let folder = tempfile::tempdir().unwrap();
         report.write(&folder.path().join("bench.json")).unwrap();

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn a_player_shows_the_pictures_for_as_long_as_asked() {
-        let path = tempfile::tempdir().unwrap().keep().join("p.mp4");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.mp4");
         let mut file = Mp4File::new(BufWriter::new(File::create(&path).unwrap())).unwrap();
         let shown: Vec<Frame> = (0..40).map(picture).collect();
         for (i, picture) in shown.iter().enumerate() {
