@@ -25,9 +25,9 @@ impl From<Aggregate> for Point {
     }
 }
 
-/// The environment steps at which any of the curves has a point, in order and without repetition.
-pub fn common_grid(seeds: &[Vec<Point>]) -> Vec<f64> {
-    let mut grid: Vec<f64> = seeds.iter().flatten().map(|point| point.env_step).collect();
+/// The environment steps at which there is anything, in order and without repetition.
+pub fn common_grid(steps: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut grid: Vec<f64> = steps.collect();
     grid.sort_by(f64::total_cmp);
     grid.dedup();
     grid
@@ -84,7 +84,7 @@ mod tests {
     fn hand_numbers() {
         // a second seed on another grid, beginning later and ending earlier
         let seeds = [seed(&[(0.0, 0.0), (100.0, 10.0), (200.0, 40.0)]), seed(&[(50.0, 1.0), (150.0, 3.0)])];
-        let grid = common_grid(&seeds);
+        let grid = common_grid(seeds.iter().flatten().map(|point| point.env_step));
         assert_eq!(grid, [0.0, 50.0, 100.0, 150.0, 200.0]);
         let row = |env_step, mean, min, max, n| Aggregate { env_step, mean, min, max, n };
         let expected = [

@@ -2,6 +2,7 @@
 
 use super::axis::{step_range, tick, value_range};
 use super::curve::{Curve, Origin, Point};
+use super::file::write_atomically;
 use super::pen::{FAINT_INK, GRID, INK, Pen, SCALE, at, font, pixels};
 use anyhow::{Context, Result, ensure};
 use plotters::coord::{Shift, types::RangedCoordf64};
@@ -52,7 +53,7 @@ pub fn write_svg(path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> 
 pub fn write_svg_over(axis: XAxis, path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
     let svg = draw_over(axis, title, subtitle, curves)
         .with_context(|| format!("cannot draw {}", path.display()))?;
-    std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(path, svg.as_bytes())
 }
 
 fn draw_over(axis: XAxis, title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
@@ -360,7 +361,7 @@ mod tests {
         let curves = [curve("koopman", &[(0.0, 0.0), (1.0, 1.0)])];
         write_svg(&folder.path().join("eval.svg"), "t", "s", &curves).unwrap();
         assert!(std::fs::read_to_string(folder.path().join("eval.svg")).unwrap().ends_with("</svg>\n"));
-        let error = write_svg(&folder.path().join("absent/eval.svg"), "t", "s", &curves).unwrap_err();
-        assert!(error.to_string().contains("absent/eval.svg"), "{error}");
+        let error = write_svg(&folder.path().join("eval.svg/eval.svg"), "t", "s", &curves).unwrap_err();
+        assert!(error.to_string().contains("eval.svg/eval.svg"), "{error}");
     }
 }

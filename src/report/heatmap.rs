@@ -1,6 +1,7 @@
 //! A table of numbers as coloured squares.
 
 use super::axis::tick;
+use super::file::write_atomically;
 use super::pen::{FAINT_INK, INK, SCALE, at, font};
 use anyhow::{Context, Result, ensure};
 use plotters::prelude::*;
@@ -40,7 +41,7 @@ pub struct HeatMap {
 /// When no value is finite, or the file cannot be written.
 pub fn write_heatmap(path: &Path, map: &HeatMap) -> Result<()> {
     let svg = draw(map).with_context(|| format!("cannot draw {}", path.display()))?;
-    std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(path, svg.as_bytes())
 }
 
 fn draw(map: &HeatMap) -> Result<String> {

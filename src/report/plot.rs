@@ -22,7 +22,8 @@ pub fn plot(curves: &[String], title: &str, out: &Path) -> Result<()> {
         drawn.push(match &seeds[..] {
             [seed] => Curve::of_runs(name, seed.clone()),
             seeds => {
-                let points = aggregate(seeds, &common_grid(seeds)).into_iter().map(Into::into).collect();
+                let grid = common_grid(seeds.iter().flatten().map(|point| point.env_step));
+                let points = aggregate(seeds, &grid).into_iter().map(Into::into).collect();
                 Curve::of_runs(format!("{name} ({} seeds)", seeds.len()), points)
             }
         });

@@ -1,6 +1,7 @@
 //! Return against cost, with the choices marked that are worth their cost.
 
 use super::axis::{tick, value_range};
+use super::file::write_atomically;
 use super::pen::{FAINT_INK, GRID, INK, Pen, SCALE, at, font, pixels};
 use anyhow::{Context, Result, ensure};
 use plotters::prelude::*;
@@ -49,7 +50,7 @@ pub struct Scatter {
 /// When no dot has a place, or the file cannot be written.
 pub fn write_scatter(path: &Path, scatter: &Scatter) -> Result<()> {
     let svg = draw(scatter).with_context(|| format!("cannot draw {}", path.display()))?;
-    std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))
+    write_atomically(path, svg.as_bytes())
 }
 
 fn draw(scatter: &Scatter) -> Result<String> {

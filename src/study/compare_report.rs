@@ -2,14 +2,14 @@
 
 use super::compare::{Comparison, Tried};
 use super::curves::{CurvePoint, TaskRuns, final_and_best, of_task, of_tasks};
-use super::files::{commits, keep_small_files, write_atomically};
+use super::files::{commits, keep_small_files};
 use super::horizons;
 use super::lessons;
 use super::published;
 use super::statistics::{Estimate, Summary, summarise};
 use super::text::{cell, counted, number, this_command};
 use crate::provenance::COMMIT;
-use crate::report::{Curve, Evaluated, XAxis, write_svg_over};
+use crate::report::{Curve, Evaluated, XAxis, write_atomically, write_svg_over};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fmt::Write;

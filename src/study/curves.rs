@@ -1,7 +1,7 @@
 //! Runs of one variant as one curve with intervals.
 
 use super::statistics::{Summary, mean, summarise};
-use crate::report::{Evaluated, Point};
+use crate::report::{Evaluated, Point, common_grid};
 
 /// The runs of a variant at one evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub fn of_task(runs: &[Vec<Evaluated>]) -> Vec<CurvePoint> {
         let seconds: Vec<f64> = rows.iter().map(|row| row.cpu_seconds).collect();
         CurvePoint::of(step, mean(&seconds), &[rows.iter().map(|row| row.return_mean).collect()])
     };
-    steps(runs.iter().flatten().map(|row| row.env_step)).into_iter().filter_map(at).collect()
+    common_grid(runs.iter().flatten().map(|row| row.env_step)).into_iter().filter_map(at).collect()
 }
 
 /// The runs of a variant on a task.
@@ -77,14 +77,7 @@ pub fn of_tasks(tasks: &[TaskRuns], scale: f64, every: u64) -> Vec<CurvePoint> {
         let end = task.end;
         task.runs.iter().flatten().map(|row| meant(row.env_step, end)).collect::<Vec<_>>()
     };
-    steps(tasks.iter().flat_map(of_task)).into_iter().filter_map(at).collect()
-}
-
-fn steps(all: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut steps: Vec<f64> = all.collect();
-    steps.sort_by(f64::total_cmp);
-    steps.dedup();
-    steps
+    common_grid(tasks.iter().flat_map(of_task)).into_iter().filter_map(at).collect()
 }
 
 /// The return of a run at its end and at its best evaluation.

@@ -1,11 +1,11 @@
 //! What the files of a run and of a study say, and how a study writes its own.
 
 use crate::config::RunConfig;
-use crate::report::{Evaluated, read_evaluations};
+use crate::report::{Evaluated, read_evaluations, write_atomically};
 use crate::train::refuse_another_run;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The console output of a cell.
@@ -90,23 +90,6 @@ fn tail(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Writes a file that is whole or, after a kill, the one before.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        // several processes may write the same file at the same time, each its own partial one
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.partial", std::process::id()));
-        let partial = folder.join(name);
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(partial, path)
-    };
-    write().with_context(|| format!("cannot write {}; is the disk full?", path.display()))
-}
-
 /// Copies the small files of a run, as far as they exist.
 pub fn keep_small_files(run: &Path, to: &Path) -> Result<()> {
     if run == to {
@@ -188,15 +171,5 @@ mod tests {
         keep_small_files(&kept, &kept).unwrap();
         assert!(is_kept(&config, &kept).unwrap() && !is_finished(&config, &kept).unwrap());
         assert!(!is_kept(&longer, &kept).unwrap() && is_kept(&other, &kept).is_err());
-    }
-
-    #[test]
-    fn atomic_files_replace_and_leave_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/a.csv");
-        write_atomically(&path, b"1").unwrap();
-        write_atomically(&path, b"2").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"2");
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }
