@@ -216,7 +216,8 @@ fn a_stopped_study_reports_what_is_finished_and_a_finished_one_what_was_taught()
     Command::new("kill").args(["-INT", &study.id().to_string()]).status().unwrap();
     assert_eq!(study.wait_with_output().unwrap().status.code(), Some(130));
     let page = || fs::read_to_string(folder.path().join("results/few/README.md")).unwrap();
-    for text in ["runs: 1 of 2 finished", "Is less enough?", "| koopman | 1.000 |", "| few | – |"] {
+    // returns of a pendulum are negative: they have no ratio
+    for text in ["runs: 1 of 2 finished", "Is less enough?", "| koopman | – | -", "| few | – | – |"] {
         assert!(page().contains(text), "{text} is not in {}", page());
     }
 

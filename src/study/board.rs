@@ -1,6 +1,7 @@
 //! What a person sees of a study: one bar with the time that is left, and a line for each running cell.
 
 use super::pool::{Ending, Job};
+use super::text::say;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ pub struct Board<'a> {
     jobs: &'a [Job],
     screen: MultiProgress,
     overall: ProgressBar,
-    running: HashMap<String, ProgressBar>,
+    /// By the names of the jobs; with each the byte of its log where its process began.
+    running: HashMap<String, (ProgressBar, u64)>,
     ended: usize,
     failed: usize,
     shown: Option<Instant>,
@@ -37,21 +39,21 @@ impl<'a> Board<'a> {
     /// A line that stays.
     pub fn line(&self, text: &str) {
         if self.overall.is_hidden() {
-            eprintln!("{text}");
+            say(text);
         } else {
             // that nobody can read it any more is no reason to stop
             let _ = self.screen.println(text);
         }
     }
 
-    /// A job has begun.
-    pub fn begin(&mut self, job: &Job) {
+    /// A job has begun, at this byte of its log.
+    pub fn begin(&mut self, job: &Job, begun: u64) {
         let bar = self.screen.insert_before(&self.overall, ProgressBar::new_spinner());
         bar.set_style(
             ProgressStyle::with_template("{prefix}  {wide_msg}").expect("the template is constant"),
         );
         bar.set_prefix(job.name.clone());
-        self.running.insert(job.name.clone(), bar);
+        self.running.insert(job.name.clone(), (bar, begun));
         if self.overall.is_hidden() {
             self.line(&format!("begun: {}", job.name));
         }
@@ -60,7 +62,7 @@ impl<'a> Board<'a> {
 
     /// A job has ended.
     pub fn end(&mut self, job: &Job, ending: &Ending) {
-        if let Some(bar) = self.running.remove(&job.name) {
+        if let Some((bar, _)) = self.running.remove(&job.name) {
             bar.finish_and_clear();
         }
         self.ended += 1;
@@ -83,8 +85,8 @@ impl<'a> Board<'a> {
         }
         self.shown = Some(Instant::now());
         for job in self.jobs {
-            if let Some(bar) = self.running.get(&job.name) {
-                bar.set_message(job.last_words().unwrap_or_default());
+            if let Some((bar, begun)) = self.running.get(&job.name) {
+                bar.set_message(job.last_words(*begun).unwrap_or_default());
             }
         }
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };

@@ -4,7 +4,8 @@ use crate::config::RunConfig;
 use crate::report::{Evaluated, read_evaluations, write_atomically};
 use crate::train::refuse_another_run;
 use anyhow::{Context, Result};
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,30 @@ pub fn evaluations(run: &Path, steps: u64) -> Result<Vec<Evaluated>> {
         rows.truncate(end + 1);
     }
     Ok(rows)
+}
+
+/// The last row of a run's `model.csv` up to the evaluation that ends `steps`, by column; nothing if there is none.
+pub fn model(run: &Path, steps: u64) -> BTreeMap<String, f64> {
+    let read = || -> csv::Result<BTreeMap<String, f64>> {
+        let mut reader = csv::Reader::from_path(run.join("model.csv"))?;
+        let header = reader.headers()?.clone();
+        let mut last = BTreeMap::new();
+        for row in reader.records().filter_map(Result::ok) {
+            let known =
+                header.iter().zip(&row).filter_map(|(name, x)| Some((name.to_owned(), x.parse().ok()?)));
+            last = known.collect();
+            if last.get("env_step").is_some_and(|&step| step >= steps as f64) {
+                break;
+            }
+        }
+        Ok(last)
+    };
+    read().unwrap_or_default()
+}
+
+/// Whether a process is training in the folder.
+pub fn is_locked(run: &Path) -> bool {
+    File::open(run.join("lock")).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Refuses a folder that holds a run with other settings.
@@ -67,24 +92,24 @@ pub fn is_kept(config: &RunConfig, folder: &Path) -> Result<bool> {
 
 /// Environment steps of a run as of its last finished episode; 0 if nothing is known.
 pub fn env_step(run: &Path) -> u64 {
-    let tail = tail(&run.join("train.csv")).unwrap_or_default();
+    let tail = tail(&run.join("train.csv"), 0).unwrap_or_default();
     // a row being written has no end of line yet
     let whole = tail.rfind('\n').map_or("", |end| &tail[..end]);
     let last = whole.lines().last().unwrap_or_default();
     last.split(',').next().and_then(|cell| cell.parse().ok()).unwrap_or(0)
 }
 
-/// The last line of a file that says anything.
-pub fn last_line(path: &Path) -> Option<String> {
-    let tail = tail(path).ok()?;
+/// The last line of a file, behind its byte `from`, that says anything.
+pub fn last_line(path: &Path, from: u64) -> Option<String> {
+    let tail = tail(path, from).ok()?;
     tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
-/// The last 4 KiB of a file.
-fn tail(path: &Path) -> std::io::Result<String> {
+/// The last 4 KiB of a file, as far as they are behind its byte `from`.
+fn tail(path: &Path, from: u64) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(4096).max(from)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -137,9 +162,26 @@ mod tests {
     fn the_last_line_that_says_anything() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(LOG);
-        assert_eq!(last_line(&path), None);
+        assert_eq!(last_line(&path, 0), None);
         fs::write(&path, "x\n".repeat(5000) + "error: diverged\n\n").unwrap();
-        assert_eq!(last_line(&path).unwrap(), "error: diverged");
+        assert_eq!(last_line(&path, 0).unwrap(), "error: diverged");
+        assert_eq!(last_line(&path, 10_007).unwrap(), "diverged");
+        assert_eq!(last_line(&path, 20_000), None);
+    }
+
+    /// A run that was trained for longer than asked for was reported with its evaluations up to there and its model at
+    /// the very end.
+    #[test]
+    fn a_model_is_read_by_its_columns_at_the_step_that_was_asked_for() {
+        let run = tempfile::tempdir().unwrap();
+        assert!(model(run.path(), 200).is_empty());
+        let text =
+            "env_step,persistence_5,latent_error_5,linear_share\n100,9,8,7\n208,0.5,0.25,NaN\n300,1,2,\n";
+        fs::write(run.path().join("model.csv"), text).unwrap();
+        let asked = |steps| model(run.path(), steps);
+        assert_eq!((asked(200)["persistence_5"], asked(200)["latent_error_5"]), (0.5, 0.25));
+        assert!(asked(200)["linear_share"].is_nan());
+        assert_eq!((asked(300)["persistence_5"], asked(1000).get("linear_share")), (1.0, None));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What trained agents return when they plan further ahead: the returns at `--eval-horizons` of a study's runs.
 
 use super::compare::{Comparison, Tried};
-use super::statistics::mean;
+use super::files;
+use super::statistics::{mean, ratio};
 use super::text::number;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -10,26 +12,17 @@ use std::path::Path;
 const COLUMN: &str = "return_h";
 
 /// Planning horizons and returns at the last evaluation of a run, the shortest first; none if they were not asked for.
-fn last_returns(run: &Path) -> Vec<(u32, f64)> {
-    let read = || -> Option<Vec<(u32, f64)>> {
-        let mut reader = csv::Reader::from_path(run.join("model.csv")).ok()?;
-        let header = reader.headers().ok()?.clone();
-        let last = reader.records().filter_map(Result::ok).last()?;
-        let columns = header.iter().zip(last.iter());
-        let returns =
-            columns.filter_map(|(name, x)| Some((name.strip_prefix(COLUMN)?.parse().ok()?, x.parse().ok()?)));
-        Some(returns.collect())
-    };
-    let mut returns = read().unwrap_or_default();
-    returns.sort_by_key(|(horizon, _)| *horizon);
-    returns
+fn last_returns(run: &Path, steps: u64) -> BTreeMap<u32, f64> {
+    let returned = |(name, x): (String, f64)| Some((name.strip_prefix(COLUMN)?.parse().ok()?, x));
+    files::model(run, steps).into_iter().filter_map(returned).collect()
 }
 
 /// Appends a table with a line for every run that has such returns, and one for their mean; nothing if there are none.
 pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
-    let all: Vec<_> = tried.iter().map(|run| (run.cell, last_returns(&run.files))).collect();
+    let all: Vec<_> =
+        tried.iter().map(|run| (run.cell, last_returns(&run.files, run.cell.config.steps))).collect();
     let Some((_, first)) = all.iter().find(|(_, returns)| !returns.is_empty()) else { return };
-    let horizons: Vec<u32> = first.iter().map(|(horizon, _)| *horizon).collect();
+    let horizons: Vec<u32> = first.keys().copied().collect();
     let _ = write!(
         page,
         "\n## Planning horizons\n\nReturns of the same trained agents when they plan further ahead, the same episodes at every horizon, at the last \
@@ -43,11 +36,11 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
     for env in &comparison.environments {
         for variant in &comparison.variants {
             let of_it = all.iter().filter(|(cell, returns)| {
-                let asked = returns.iter().map(|(horizon, _)| *horizon).eq(horizons.iter().copied());
+                let asked = returns.keys().eq(&horizons);
                 cell.env == env.name && cell.variant == *variant && asked
             });
             let rows: Vec<(u64, Vec<f64>)> =
-                of_it.map(|(cell, returns)| (cell.seed, returns.iter().map(|(_, x)| *x).collect())).collect();
+                of_it.map(|(cell, returns)| (cell.seed, returns.values().copied().collect())).collect();
             for (seed, returns) in &rows {
                 line(page, &format!("{} | {variant} | {seed}", env.name), returns, &ratios(returns));
             }
@@ -64,13 +57,14 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
     }
 }
 
-/// Ratios to the first.
+/// Ratios to the first; NaN where they would say nothing.
 fn ratios(returns: &[f64]) -> Vec<f64> {
-    returns[1..].iter().map(|x| x / returns[0]).collect()
+    returns[1..].iter().map(|&x| ratio(x, returns[0]).unwrap_or(f64::NAN)).collect()
 }
 
 fn line(page: &mut String, start: &str, returns: &[f64], ratios: &[f64]) {
-    let numbers = returns.iter().map(|x| number(*x)).chain(ratios.iter().map(|x| format!("{x:.2}")));
+    let ratio = |x: &f64| if x.is_finite() { format!("{x:.2}") } else { "–".into() };
+    let numbers = returns.iter().map(|x| number(*x)).chain(ratios.iter().map(ratio));
     let _ = writeln!(page, "| {start} | {} |", numbers.collect::<Vec<_>>().join(" | "));
 }
 
@@ -81,12 +75,13 @@ mod tests {
     #[test]
     fn returns_are_read_from_the_last_row_in_the_order_of_horizons() {
         let run = tempfile::tempdir().unwrap();
-        assert_eq!(last_returns(run.path()), []);
+        assert!(last_returns(run.path(), 200).is_empty());
         let text = "env_step,return_h10,persistence_5,return_h5\n100,1,2,3\n200,450.5,0.5,500\n";
         std::fs::write(run.path().join("model.csv"), text).unwrap();
-        assert_eq!(last_returns(run.path()), [(5, 500.0), (10, 450.5)]);
+        assert!(last_returns(run.path(), 200).into_iter().eq([(5, 500.0), (10, 450.5)]));
         let mut page = String::new();
         line(&mut page, "a | b | 1", &[500.0, 450.5], &ratios(&[500.0, 450.5]));
-        assert_eq!(page, "| a | b | 1 | 500 | 450 | 0.90 |\n");
+        line(&mut page, "a | b | 2", &[-500.0, -900.0], &ratios(&[-500.0, -900.0]));
+        assert_eq!(page, "| a | b | 1 | 500 | 450 | 0.90 |\n| a | b | 2 | -500 | -900 | – |\n");
     }
 }

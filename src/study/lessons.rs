@@ -2,10 +2,12 @@
 //! taught.
 
 use super::compare::{Comparison, Tried};
+use super::files;
 use super::plan::StudyPlan;
-use super::statistics::mean;
+use super::statistics::{mean, ratio};
 use super::text::{cell, number};
 use crate::report::Evaluated;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -32,41 +34,28 @@ fn late_returns(tried: &[Tried], env: &str, variant: &str) -> Vec<f64> {
     of_it.filter_map(|run| late_return(&run.evaluations)).collect()
 }
 
-/// Mean over the tasks of the ratio of mean late returns to the baseline's; `None` unless both have runs on every task.
-fn ratio(comparison: &Comparison, tried: &[Tried], variant: &str, baseline: &str) -> Option<f64> {
+/// Mean over the tasks of the ratio of mean late returns to the baseline's; `None` unless both have runs on every task, with
+/// positive returns.
+fn mean_ratio(comparison: &Comparison, tried: &[Tried], variant: &str, baseline: &str) -> Option<f64> {
     let of_task = |env: &String| {
         let [own, base] = [variant, baseline].map(|variant| late_returns(tried, env, variant));
-        (!own.is_empty() && !base.is_empty()).then(|| mean(&own) / mean(&base))
+        ratio(mean(&own), mean(&base))
     };
     let tasks = comparison.environments.iter().map(|env| of_task(&env.name)).collect::<Option<Vec<_>>>()?;
     Some(mean(&tasks))
 }
 
-/// The last row of a run's `model.csv`, for the columns of [`MODEL`]; NaN where there is none.
-fn model_row(run: &Path) -> [f64; MODEL.len()] {
-    let read = || -> Option<[f64; MODEL.len()]> {
-        let mut reader = csv::Reader::from_path(run.join("model.csv")).ok()?;
-        let header = reader.headers().ok()?.clone();
-        let last = reader.records().filter_map(Result::ok).last()?;
-        let value = |column: &str| {
-            let index = header.iter().position(|name| name == column);
-            index.and_then(|index| last.get(index)?.parse().ok()).unwrap_or(f64::NAN)
-        };
-        Some(MODEL.map(|(column, _)| value(column)))
-    };
-    read().unwrap_or([f64::NAN; MODEL.len()])
-}
-
 /// Share of the training episodes in the second half of a run that returned less than half of their median: lost, not just
-/// worse. `None` without episodes, and where half of the median is no less than it: returns that are not positive.
-fn lost(run: &Path) -> Option<f64> {
+/// worse. The run ends at the step `end`; it may have been trained for longer since. `None` without episodes, and where half of
+/// the median is no less than it: returns that are not positive.
+fn lost(run: &Path, end: f64) -> Option<f64> {
     let mut reader = csv::Reader::from_path(run.join("train.csv")).ok()?;
     let header = reader.headers().ok()?.clone();
     let [step, returned] = ["env_step", "return"].map(|column| header.iter().position(|name| name == column));
     let number = |row: &csv::StringRecord, column| row.get(column?)?.parse::<f64>().ok();
     let rows = reader.records().filter_map(Result::ok);
-    let episodes: Vec<[f64; 2]> =
-        rows.filter_map(|row| Some([number(&row, step)?, number(&row, returned)?])).collect();
+    let episodes = rows.filter_map(|row| Some([number(&row, step)?, number(&row, returned)?]));
+    let episodes: Vec<[f64; 2]> = episodes.filter(|[step, _]| *step <= end).collect();
     let half = episodes.last()?[0] / 2.0;
     let mut late: Vec<f64> = episodes.iter().filter(|[step, _]| *step > half).map(|[_, x]| *x).collect();
     late.sort_by(f64::total_cmp);
@@ -95,9 +84,14 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
     *page += " settings | idea | taught |\n|---|---:|";
     *page += &"---:|".repeat(comparison.environments.len() + 3 + MODEL.len());
     *page += "---|---|---|\n";
+    // the evaluation that ends a run may come some steps behind those that were asked for
+    let end = |run: &Tried| {
+        let last = run.evaluations.last().map_or(0.0, |row| row.env_step);
+        last.max(run.cell.config.steps as f64)
+    };
     let mut order: Vec<usize> = (0..comparison.variants.len()).collect();
     let ratios: Vec<Option<f64>> =
-        comparison.variants.iter().map(|v| ratio(comparison, tried, v, &plan.baseline)).collect();
+        comparison.variants.iter().map(|v| mean_ratio(comparison, tried, v, &plan.baseline)).collect();
     order.sort_by(|&a, &b| ratios[b].unwrap_or(-1.0).total_cmp(&ratios[a].unwrap_or(-1.0)));
     for index in order {
         let variant = &comparison.variants[index];
@@ -108,14 +102,15 @@ pub fn write(page: &mut String, comparison: &Comparison, tried: &[Tried], plan: 
             let late = late_returns(tried, &env.name, variant);
             let _ = write!(page, " {} |", number(mean(&late)));
         }
-        let lost: Vec<f64> = begun.iter().filter_map(|run| lost(&run.files)).collect();
+        let lost: Vec<f64> = begun.iter().filter_map(|run| lost(&run.files, end(run))).collect();
         let percent = if lost.is_empty() { "–".into() } else { format!("{:.0} %", 100.0 * mean(&lost)) };
         let seconds: Vec<f64> =
             begun.iter().filter_map(|run| Some(run.evaluations.last()?.cpu_seconds)).collect();
         let _ = write!(page, " {percent} | {} | {} |", begun.len(), number(mean(&seconds)));
-        let rows: Vec<_> = begun.iter().map(|run| model_row(&run.files)).collect();
-        for column in 0..MODEL.len() {
-            let known: Vec<f64> = rows.iter().map(|row| row[column]).filter(|x| x.is_finite()).collect();
+        let rows: Vec<_> = begun.iter().map(|run| files::model(&run.files, run.cell.config.steps)).collect();
+        for (column, _) in MODEL {
+            let row = |row: &BTreeMap<String, f64>| row.get(column).copied().filter(|x| x.is_finite());
+            let known: Vec<f64> = rows.iter().filter_map(row).collect();
             let shown = if known.is_empty() { "–".into() } else { format!("{:.2}", mean(&known)) };
             let _ = write!(page, " {shown} |");
         }
@@ -143,27 +138,17 @@ mod tests {
     #[test]
     fn lost_episodes_return_less_than_half_of_the_median() {
         let run = tempfile::tempdir().unwrap();
-        assert_eq!(lost(run.path()), None);
+        assert_eq!(lost(run.path(), 600.0), None);
         let episodes = [(100, 1), (200, 9), (300, 8), (400, 10), (500, 4), (600, 5)];
         let rows = episodes.map(|(step, returned)| format!("{step},0,{returned}\n")).concat();
         std::fs::write(run.path().join("train.csv"), format!("env_step,decision,return\n{rows}")).unwrap();
         // behind step 300: 10, 4, 5, whose median is 5
-        assert_eq!(lost(run.path()), Some(0.0));
+        assert_eq!(lost(run.path(), 600.0), Some(0.0));
         let rows = rows.replace("0,4", "0,2");
         std::fs::write(run.path().join("train.csv"), format!("env_step,decision,return\n{rows}")).unwrap();
-        assert_eq!(lost(run.path()), Some(1.0 / 3.0));
+        assert_eq!(lost(run.path(), 600.0), Some(1.0 / 3.0));
+        assert_eq!(lost(run.path(), 400.0), Some(0.0), "of the first four, 8 and 10");
         std::fs::write(run.path().join("train.csv"), "env_step,return\n100,-900\n200,-200\n").unwrap();
-        assert_eq!(lost(run.path()), None);
-    }
-
-    #[test]
-    fn the_last_row_of_a_model_file_is_read_by_its_columns() {
-        let run = tempfile::tempdir().unwrap();
-        assert!(model_row(run.path()).iter().all(|x| x.is_nan()));
-        let text = "env_step,persistence_5,latent_error_5,linear_share\n100,9,8,7\n200,0.5,0.25,NaN\n";
-        std::fs::write(run.path().join("model.csv"), text).unwrap();
-        let row = model_row(run.path());
-        assert_eq!(row[..2], [0.25, 0.5]);
-        assert!(row[2..].iter().all(|x| x.is_nan()));
+        assert_eq!(lost(run.path(), 600.0), None);
     }
 }

@@ -29,9 +29,13 @@ pub struct Job {
 }
 
 impl Job {
-    /// A line for the log of the study.
-    pub(super) fn last_words(&self) -> Option<String> {
-        last_line(&self.folder.join(LOG))
+    fn log(&self) -> PathBuf {
+        self.folder.join(LOG)
+    }
+
+    /// The last line of its log behind the byte `begun`, where its process began: earlier ones had their own to say.
+    pub(super) fn last_words(&self, begun: u64) -> Option<String> {
+        last_line(&self.log(), begun)
     }
 }
 
@@ -56,7 +60,7 @@ pub fn run(
 ) -> Result<Vec<Ending>> {
     let program = std::env::current_exe().context("cannot find the program's own file")?;
     let mut endings: Vec<Option<Ending>> = jobs.iter().map(|_| None).collect();
-    let mut running: Vec<(usize, Child)> = Vec::new();
+    let mut running: Vec<(usize, Process)> = Vec::new();
     let mut waiting = (0..jobs.len()).peekable();
     let mut told = false;
     let mut board = Board::new(jobs);
@@ -66,16 +70,16 @@ pub fn run(
             if !told {
                 told = true;
                 board.line(&format!("stopping: waiting for {} cells to save", running.len()));
-                running.iter().for_each(|(_, child)| interrupt(child));
+                running.iter().for_each(|(_, process)| interrupt(&process.child));
             }
         }
         while running.len() < parallel
             && let Some(index) = waiting.next()
         {
             match start(&program, &jobs[index]) {
-                Ok(child) => {
-                    board.begin(&jobs[index]);
-                    running.push((index, child));
+                Ok(process) => {
+                    board.begin(&jobs[index], process.begun);
+                    running.push((index, process));
                 }
                 Err(error) => {
                     let ending = Ending::Failed(format!("{error:#}"));
@@ -86,12 +90,12 @@ pub fn run(
             }
         }
         let mut still = Vec::new();
-        for (index, mut child) in running {
-            let Some(status) = child.try_wait().context("cannot wait for a cell's process")? else {
-                still.push((index, child));
+        for (index, mut process) in running {
+            let Some(status) = process.child.try_wait().context("cannot wait for a cell's process")? else {
+                still.push((index, process));
                 continue;
             };
-            let ending = judge(status, told, &jobs[index]);
+            let ending = judge(status, told, &jobs[index], process.begun);
             board.end(&jobs[index], &ending);
             if ending != Ending::Stopped {
                 ended(index, &ending)?;
@@ -107,14 +111,23 @@ pub fn run(
     Ok(endings.into_iter().map(|ending| ending.unwrap_or(Ending::Stopped)).collect())
 }
 
-fn start(program: &std::path::Path, job: &Job) -> Result<Child> {
+/// A job's process.
+struct Process {
+    child: Child,
+    /// Bytes of the log that are of earlier ones.
+    begun: u64,
+}
+
+fn start(program: &std::path::Path, job: &Job) -> Result<Process> {
     let open = || {
         fs::create_dir_all(&job.folder)?;
-        OpenOptions::new().create(true).append(true).open(job.folder.join(LOG))
+        let log = OpenOptions::new().create(true).append(true).open(job.log())?;
+        let begun = log.metadata()?.len();
+        Ok::<_, std::io::Error>((log, begun))
     };
-    let log = open().with_context(|| format!("cannot write {}", job.folder.join(LOG).display()))?;
+    let (log, begun) = open().with_context(|| format!("cannot write {}", job.log().display()))?;
     let twin = log.try_clone().context("cannot share the log")?;
-    Command::new(program)
+    let child = Command::new(program)
         .args(&job.arguments)
         .env(PARENT, std::process::id().to_string())
         .stdin(Stdio::null())
@@ -123,7 +136,8 @@ fn start(program: &std::path::Path, job: &Job) -> Result<Child> {
         // Ctrl-C in the terminal must reach a child once, from us: its second one would end it at once, unsaved
         .process_group(0)
         .spawn()
-        .context("cannot start a process")
+        .context("cannot start a process")?;
+    Ok(Process { child, begun })
 }
 
 /// Asks a child to save and end.
@@ -134,7 +148,7 @@ fn interrupt(child: &Child) {
     }
 }
 
-fn judge(status: ExitStatus, told: bool, job: &Job) -> Ending {
+fn judge(status: ExitStatus, told: bool, job: &Job, begun: u64) -> Ending {
     if status.success() {
         return Ending::Finished;
     }
@@ -146,7 +160,7 @@ fn judge(status: ExitStatus, told: bool, job: &Job) -> Ending {
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "it ended".into(),
     };
-    Ending::Failed(match job.last_words() {
+    Ending::Failed(match job.last_words(begun) {
         Some(line) => format!("{how}: {line}"),
         None => format!("{how}, and it said nothing"),
     })
@@ -181,11 +195,14 @@ mod tests {
             done: Box::new(|| 0),
         };
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
-        assert_eq!(judge(exit(0), true, &job), Ending::Finished);
-        assert_eq!(judge(exit(130), true, &job), Ending::Stopped);
-        assert_eq!(judge(exit(1), false, &job), Ending::Failed("exit code 1, and it said nothing".into()));
-        fs::write(folder.path().join(LOG), "train\nerror: the loss is no longer a number\n").unwrap();
-        let Ending::Failed(why) = judge(ExitStatus::from_raw(9), false, &job) else { panic!() };
+        let silent = Ending::Failed("exit code 1, and it said nothing".into());
+        assert_eq!(judge(exit(0), true, &job, 0), Ending::Finished);
+        assert_eq!(judge(exit(130), true, &job, 0), Ending::Stopped);
+        assert_eq!(judge(exit(1), false, &job, 0), silent);
+        let log = "train\nerror: the loss is no longer a number\n";
+        fs::write(job.log(), log).unwrap();
+        let Ending::Failed(why) = judge(ExitStatus::from_raw(9), false, &job, 0) else { panic!() };
         assert_eq!(why, "killed by signal 9: error: the loss is no longer a number");
+        assert_eq!(judge(exit(1), false, &job, log.len() as u64), silent, "an earlier process said it");
     }
 }

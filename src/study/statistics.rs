@@ -69,6 +69,12 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// How many times as good a return is as another; `None` unless both are positive: of negative ones the worse would have
+/// the larger ratio.
+pub fn ratio(own: f64, other: f64) -> Option<f64> {
+    (own > 0.0 && other > 0.0).then(|| own / other)
+}
+
 fn mean_of_tasks(scores: &[Vec<f64>]) -> f64 {
     mean(&scores.iter().map(|runs| mean(runs)).collect::<Vec<_>>())
 }
@@ -93,6 +99,15 @@ fn percentile(sorted: &[f64], q: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Twice as bad as the baseline's −400 was the ratio 2, the best of a table.
+    #[test]
+    fn returns_that_are_not_positive_have_no_ratio() {
+        assert_eq!(ratio(300.0, 200.0), Some(1.5));
+        for (own, other) in [(-800.0, -400.0), (-1.0, 2.0), (2.0, 0.0), (0.0, 2.0), (f64::NAN, 1.0)] {
+            assert_eq!(ratio(own, other), None, "{own} over {other}");
+        }
+    }
 
     /// Values of `scipy.stats.trim_mean(x, 0.25)`.
     #[test]

@@ -1,5 +1,13 @@
 //! Words and numbers as reports and shells want them.
 
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Says a line on standard error. That nobody can read it any more is no reason to stop, as `eprintln!` would.
+pub fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// So many of something.
 pub fn counted(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
@@ -23,15 +31,17 @@ pub fn command_line(program: &str, arguments: &[String]) -> String {
 
 /// The command this process was started with, as it is to be run to have all that it reports.
 pub fn this_command() -> String {
-    command_line(
-        "td-koopman",
-        &std::env::args().skip(1).filter(|word| word != "--report").collect::<Vec<_>>(),
-    )
+    command_line("td-koopman", &words().skip(1).filter(|word| word != "--report").collect::<Vec<_>>())
 }
 
 /// The program as it was called, for commands that others are to start.
 pub fn this_program() -> String {
-    std::env::args().next().unwrap_or_else(|| "td-koopman".into())
+    words().next().unwrap_or_else(|| "td-koopman".into())
+}
+
+/// The words of this process's command; `std::env::args` would panic at a folder whose name is not UTF-8.
+fn words() -> impl Iterator<Item = String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned())
 }
 
 /// A name that is safe as a folder's.
