@@ -12,6 +12,7 @@ use crate::study::{
     self,
     args::{CompareArgs, SweepArgs},
     compare::Comparison,
+    say,
     sweep::Sweep,
 };
 use crate::train::{Outcome, train};
@@ -40,7 +41,7 @@ pub fn run() -> ExitCode {
         .init();
     let cli = Cli::parse();
     if let Err(error) = study::stop_with_parent() {
-        eprintln!("error: {error:#}");
+        say(format_args!("error: {error:#}"));
         return ExitCode::FAILURE;
     }
     let result = match cli.command {
@@ -62,7 +63,7 @@ pub fn run() -> ExitCode {
         if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {error:#}");
+        say(format_args!("error: {error:#}"));
         let usage = error.is::<ConfigError>()
             || error.is::<DeviceError>()
             || matches!(
@@ -100,15 +101,18 @@ fn run_training(args: &TrainArgs) -> Result<ExitCode> {
     let stop = stop_on_ctrl_c()?;
     Ok(match with_threads(config.threads, || train(&config, &folder, &stop))? {
         Outcome::Finished => {
-            eprintln!(
+            say(format_args!(
                 "finished: {} environment steps, curve in {}",
                 config.steps,
                 folder.join("curve.svg").display()
-            );
+            ));
             ExitCode::SUCCESS
         }
         Outcome::Interrupted => {
-            eprintln!("stopped and saved in {}: the same command goes on from here", folder.display());
+            say(format_args!(
+                "stopped and saved in {}: the same command goes on from here",
+                folder.display()
+            ));
             ExitCode::from(INTERRUPTED)
         }
     })
@@ -145,7 +149,7 @@ fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
     }
     let stop = stop_on_ctrl_c()?;
     if let Some(number) = args.cell {
-        let cell = sweep.cell(number.get())?;
+        let cell = sweep.cell(number.get(), args.id.as_deref())?;
         return Ok(match with_threads(cell.config.threads, || sweep.measure(cell, &stop))? {
             Outcome::Finished => ExitCode::SUCCESS,
             Outcome::Interrupted => ExitCode::from(INTERRUPTED),
@@ -172,15 +176,15 @@ fn tell(outcome: study::Outcome, out: &Path) -> ExitCode {
     let report = out.join("README.md");
     match outcome {
         study::Outcome::Finished => {
-            eprintln!("finished: {}", report.display());
+            say(format_args!("finished: {}", report.display()));
             ExitCode::SUCCESS
         }
         study::Outcome::Failed(cells) => {
-            eprintln!("{cells} cells failed, named above; the same command tries them again");
+            say(format_args!("{cells} cells failed, named above; the same command tries them again"));
             ExitCode::FAILURE
         }
         study::Outcome::Interrupted => {
-            eprintln!("stopped and saved: the same command goes on from here");
+            say("stopped and saved: the same command goes on from here");
             ExitCode::from(INTERRUPTED)
         }
     }

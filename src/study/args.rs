@@ -85,4 +85,7 @@ pub struct SweepArgs {
     /// Do only the cell with this number, counted from 1
     #[arg(long, value_name = "N", conflicts_with_all = ["list", "jobs"])]
     pub cell: Option<NonZeroUsize>,
+    /// Refuse the cell if it is not this one any more (the ids are in cells.csv), because the file or the agent was changed
+    #[arg(long, requires = "cell")]
+    pub id: Option<String>,
 }

@@ -7,7 +7,7 @@ use crate::evaluate::evaluate;
 use crate::provenance::COMMIT;
 use crate::report::write_atomically;
 use crate::study::files;
-use crate::study::text::slug;
+use crate::study::text::{say, slug};
 use crate::task::Task;
 use crate::train::{Outcome, restore, train};
 use anyhow::{Context, Result, ensure};
@@ -55,9 +55,7 @@ struct Kept {
 impl Cell {
     /// A short name that no other cell of any sweep has: a hash of what its result depends on.
     pub fn id(&self) -> String {
-        // FNV-1a: stable across versions and platforms, unlike std's hasher
-        let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        format!("{:016x}", self.identity.bytes().fold(0xcbf2_9ce4_8422_2325, fnv))
+        hash(&self.identity)
     }
 
     /// Its settings in a few characters: `end=3 num_samples=64`.
@@ -96,9 +94,21 @@ impl Cell {
     }
 
     /// Measures it and keeps what was measured.
-    pub fn measure(&self, subject: &Subject, runs: &Path, out: &Path, stop: &AtomicBool) -> Result<Outcome> {
+    ///
+    /// # Panics
+    /// Without the checkpoint that plays, if one is to play.
+    pub fn measure(
+        &self,
+        subject: &Subject,
+        checkpoint: Option<&Checkpoint>,
+        runs: &Path,
+        out: &Path,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
         let measured = match subject {
-            Subject::Plan { run, episodes, seed } => self.play(run, *episodes, *seed, stop)?,
+            Subject::Plan { episodes, seed, .. } => {
+                self.play(checkpoint.expect("an agent plays"), *episodes, *seed, stop)?
+            }
             Subject::Train { .. } => self.train(&self.folder(runs), stop)?,
         };
         let Some(measured) = measured else { return Ok(Outcome::Interrupted) };
@@ -107,14 +117,19 @@ impl Cell {
         Ok(Outcome::Finished)
     }
 
-    fn play(&self, run: &Path, episodes: u64, seed: u64, stop: &AtomicBool) -> Result<Option<Measured>> {
-        let checkpoint = Checkpoint::newest(run)?.context("the run has lost its checkpoint")?;
+    fn play(
+        &self,
+        checkpoint: &Checkpoint,
+        episodes: u64,
+        seed: u64,
+        stop: &AtomicBool,
+    ) -> Result<Option<Measured>> {
         let mut task = Task::open(&self.config.env, self.config.train.action_repeat)?;
-        let (agent, state) = restore(&self.config, &checkpoint, &task)?;
+        let (agent, state) = restore(&self.config, checkpoint, &task)?;
         let schedule = agent.schedule(state.episode_start());
         let scores = evaluate(&agent, &mut task, schedule, episodes, seed, stop, |scores| {
             let last = scores.returns.last().copied().unwrap_or_default();
-            eprintln!("episode {} of {episodes}: return {last:.3}", scores.returns.len());
+            say(format_args!("episode {} of {episodes}: return {last:.3}", scores.returns.len()));
         });
         task.require_alive()?;
         Ok(scores.map(|scores| Measured {
@@ -144,21 +159,35 @@ impl Cell {
     }
 }
 
-/// What the result of a cell depends on: the subject, the agent's weights, and all settings, as they were understood.
-pub fn identity(subject: &Subject, weights: &str, settings: &Settings) -> String {
+/// What the result of a cell depends on: the subject, the agent's weights or the configuration that trains it, and all
+/// settings, as they were understood.
+pub fn identity(subject: &Subject, weights: &str, config: &RunConfig, settings: &Settings) -> String {
     let settings = words(settings);
     match subject {
         Subject::Plan { episodes, seed, .. } => {
             format!("plan weights={weights} episodes={episodes} seed={seed}: {settings}")
         }
-        Subject::Train { preset } => format!("train preset={}: {settings}", preset.name()),
+        Subject::Train { preset } => {
+            // presets and defaults change from version to version, and with them what the same settings train
+            let mut entries = config.entries();
+            for key in ["threads", "device", "train.checkpoint_seconds", "evaluation.video_every"] {
+                entries.remove(key);
+            }
+            format!("train preset={} config={}: {settings}", preset.name(), hash(&words(&entries)))
+        }
     }
+}
+
+/// FNV-1a: stable across versions and platforms, unlike std's hasher.
+fn hash(text: &str) -> String {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, fnv))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::with;
+    use crate::config::{Preset, tests::with};
 
     fn cell(samples: i64) -> Cell {
         let settings = Settings::from([
@@ -166,8 +195,27 @@ mod tests {
             ("planner.num_samples".to_owned(), samples.into()),
         ]);
         let subject = Subject::Plan { run: "runs/a".into(), episodes: 2, seed: 7 };
-        let identity = identity(&subject, "abc", &settings);
-        Cell { number: 1, settings, config: with(&[]).unwrap(), identity }
+        let config = with(&[]).unwrap();
+        let identity = identity(&subject, "abc", &config, &settings);
+        Cell { number: 1, settings, config, identity }
+    }
+
+    /// After a change of a preset a sweep took cells for finished that the older one had trained.
+    #[test]
+    fn a_trained_cell_is_known_by_its_whole_configuration() {
+        let settings = Settings::from([("seed".to_owned(), 1.into())]);
+        let subject = Subject::Train { preset: Preset::Light };
+        let of = |keys: &[&str]| identity(&subject, "", &with(keys).unwrap(), &settings);
+        assert!(
+            of(&[]).starts_with("train preset=light config=") && of(&[]).ends_with(": seed=1"),
+            "{}",
+            of(&[])
+        );
+        assert_ne!(of(&[]), of(&["learner.rho=0.9"]));
+        assert_eq!(
+            of(&[]),
+            of(&["threads=3", "device=cuda", "train.checkpoint_seconds=1", "evaluation.video_every=2"])
+        );
     }
 
     #[test]

@@ -149,7 +149,8 @@ fn product(grid: &Table) -> Result<Vec<Settings>, String> {
         }
         let with = |cell: &Settings, value: &Value| {
             let mut cell = cell.clone();
-            cell.insert(key.clone(), value.clone());
+            // a value may be a table: `"planner.horizon" = [{ start = 1, end = 5 }]`
+            cell.extend(leaves(&Table::from_iter([(key.clone(), value.clone())])));
             cell
         };
         cells = cells
@@ -189,6 +190,15 @@ mod tests {
         assert_eq!(words(&quoted.cells[1]), "planner.horizon.end=1 planner.num_samples=256");
         assert_eq!(quoted.keys(), ["planner.horizon.end", "planner.num_samples"]);
         assert_eq!(quoted.subject, Subject::Plan { run: "runs/a".into(), episodes: 10, seed: 1000 });
+    }
+
+    /// The settings of such a cell were looked up under a key that no configuration has.
+    #[test]
+    fn a_value_of_a_grid_may_be_a_table() {
+        let sweep =
+            parse(&format!("{PLAN}[grid]\n\"planner.horizon\" = [{{ start = 1, end = 3 }}, {{ end = 5 }}]"));
+        let cells: Vec<String> = sweep.unwrap().cells.iter().map(words).collect();
+        assert_eq!(cells, ["planner.horizon.end=3 planner.horizon.start=1", "planner.horizon.end=5"]);
     }
 
     #[test]

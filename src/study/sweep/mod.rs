@@ -10,7 +10,7 @@ pub use file::{Settings, Subject, SweepFile};
 use super::Outcome;
 use super::files::{self, runs_folder};
 use super::pool::{self, Ending, Job};
-use super::text::{command_line, this_program};
+use super::text::{command_line, say, this_program};
 use crate::checkpoint::Checkpoint;
 use crate::config::{ConfigError, Layer, resolve};
 use crate::train;
@@ -26,6 +26,8 @@ pub struct Sweep {
     /// Its text.
     text: String,
     file: SweepFile,
+    /// Of the agent that plays, if none is trained: opened once, as the run may go on and write others.
+    checkpoint: Option<Checkpoint>,
     cells: Vec<Cell>,
     /// Where the runs and logs go.
     runs: PathBuf,
@@ -41,21 +43,38 @@ impl Sweep {
         let file = SweepFile::parse(&text, path)?;
         let stem = path.file_stem().unwrap_or("sweep".as_ref());
         let out = out.map_or_else(|| Path::new("results").join(stem), Path::to_owned);
-        let (base, weights) = base(&file.subject)?;
+        let (base, checkpoint) = base(&file.subject)?;
+        let weights = checkpoint.as_ref().map_or(Ok(String::new()), Checkpoint::fingerprint)?;
         let mut cells = Vec::new();
         for (index, settings) in file.cells.iter().enumerate() {
             let cell = resolved(&file, path, &base, &weights, index + 1, settings);
             cells.push(cell.with_context(|| format!("cell {} ({})", index + 1, file::words(settings)))?);
         }
-        Ok(Self { path: path.to_owned(), text, file, cells, runs: runs_folder(&out), out })
+        Ok(Self { path: path.to_owned(), text, file, checkpoint, cells, runs: runs_folder(&out), out })
     }
 
     /// The cell with this number, from 1.
-    pub fn cell(&self, number: usize) -> Result<&Cell> {
-        self.cells.get(number - 1).ok_or_else(|| {
-            let (path, last) = (self.path.display(), self.cells.len());
-            ConfigError(format!("--cell {number}: {path} has the cells 1 to {last}")).into()
-        })
+    ///
+    /// # Errors
+    /// There is none, or it is another one than `id` names.
+    pub fn cell(&self, number: usize, id: Option<&str>) -> Result<&Cell> {
+        let path = self.path.display();
+        let cell = self.cells.get(number - 1).ok_or_else(|| {
+            let last = self.cells.len();
+            ConfigError(format!("--cell {number}: {path} has the cells 1 to {last}"))
+        })?;
+        if let Some(id) = id
+            && id != cell.id()
+        {
+            return Err(ConfigError(format!(
+                "--cell {number} is not {id} any more, but {} ({}): {path} or what it measures was changed; start the \
+                 sweep again, or list its commands again",
+                cell.id(),
+                cell.label()
+            ))
+            .into());
+        }
+        Ok(cell)
     }
 
     /// One independent command for each cell that is not finished.
@@ -70,6 +89,8 @@ impl Sweep {
             self.path.display().to_string(),
             "--cell".into(),
             cell.number.to_string(),
+            "--id".into(),
+            cell.id(),
             "--out".into(),
             self.out.display().to_string(),
         ];
@@ -79,10 +100,10 @@ impl Sweep {
     /// Measures one cell in this process, unless it has been.
     pub fn measure(&self, cell: &Cell, stop: &AtomicBool) -> Result<train::Outcome> {
         if cell.kept(&self.out)?.is_some() {
-            eprintln!("cell {} is finished already", cell.number);
+            say(format_args!("cell {} is finished already", cell.number));
             return Ok(train::Outcome::Finished);
         }
-        cell.measure(&self.file.subject, &self.runs, &self.out, stop)
+        cell.measure(&self.file.subject, self.checkpoint.as_ref(), &self.runs, &self.out, stop)
     }
 
     /// Measures what is missing, `parallel` cells at a time, then writes the report.
@@ -93,19 +114,20 @@ impl Sweep {
                 missing.push(index);
             }
         }
-        eprintln!("{} cells, {} to do", self.cells.len(), missing.len());
+        say(format_args!("{} cells, {} to do", self.cells.len(), missing.len()));
         let jobs: Vec<Job> = missing.iter().map(|&index| self.job(&self.cells[index])).collect();
         let endings = pool::run(&jobs, parallel, stop, |_, _| report::write_cells(self, &self.measured()?))?;
         if endings.contains(&Ending::Stopped) {
             return Ok(Outcome::Interrupted);
         }
+        let measured = self.measured()?;
         let mut failures: Vec<Option<String>> = self.cells.iter().map(|_| None).collect();
         for (index, ending) in missing.into_iter().zip(endings) {
-            if let Ending::Failed(why) = ending {
-                failures[index] = Some(why);
+            if measured[index].is_none() {
+                failures[index] = Some(without_result(ending, &self.cells[index], &self.out));
             }
         }
-        report::write(self, &self.measured()?, &failures)?;
+        report::write(self, &measured, &failures)?;
         let failed = failures.iter().flatten().count();
         Ok(if failed > 0 { Outcome::Failed(failed) } else { Outcome::Finished })
     }
@@ -135,14 +157,30 @@ impl Sweep {
     }
 }
 
-/// What the cells' settings are laid over, and what tells the weights that play.
-fn base(subject: &Subject) -> Result<(Vec<Layer>, String)> {
+/// Why a cell that was tried has no result.
+fn without_result(ending: Ending, cell: &Cell, out: &Path) -> String {
+    match ending {
+        Ending::Failed(why) => why,
+        Ending::Finished | Ending::Stopped => {
+            let why = format!(
+                "it ended well, but its result {} is not in {}: was it removed? Start the sweep again",
+                cell.id(),
+                out.join("cells").display()
+            );
+            say(format_args!("failed: cell {} ({why})", cell.number));
+            why
+        }
+    }
+}
+
+/// What the cells' settings are laid over, and the checkpoint whose weights play, if none are trained.
+fn base(subject: &Subject) -> Result<(Vec<Layer>, Option<Checkpoint>)> {
     let one_thread = Layer::key("a sweep's default", "threads", 1);
     match subject {
         Subject::Train { preset } => {
             let mut layers = preset.layers();
             layers.push(one_thread);
-            Ok((layers, String::new()))
+            Ok((layers, None))
         }
         Subject::Plan { run, .. } => {
             let checkpoint = if run.is_dir() { Checkpoint::newest(run)? } else { None };
@@ -153,7 +191,7 @@ fn base(subject: &Subject) -> Result<(Vec<Layer>, String)> {
                 ))
             })?;
             let config = Layer::parse("the run's configuration", &checkpoint.config()?.to_toml())?;
-            Ok((vec![config, one_thread], checkpoint.fingerprint()?))
+            Ok((vec![config, one_thread], Some(checkpoint)))
         }
     }
 }
@@ -184,12 +222,25 @@ fn resolved(
     }
     // as the configuration understood them: 3 and 3.0 are the same
     let entries = config.entries();
-    // `env` alone names the environment, which is `env.name` beside options
-    let entry = |key: &String| entries.get(key).unwrap_or_else(|| &entries[&format!("{key}.name")]).clone();
+    let entry = |key: &String| {
+        // `env` alone names the environment, which is `env.name` beside options
+        let other = match key.as_str() {
+            "env" => "env.name",
+            "env.name" => "env",
+            same => same,
+        };
+        let value = entries.get(key).or_else(|| entries.get(other)).cloned();
+        let value = value.ok_or_else(|| {
+            ConfigError(format!(
+                "`{key}` in {source} holds no value; give the keys below it, such as `{key}.start`"
+            ))
+        })?;
+        Ok((key.clone(), value))
+    };
     let understood =
-        |settings: &Settings| -> Settings { settings.keys().map(|key| (key.clone(), entry(key))).collect() };
-    let identity = identity(&file.subject, weights, &understood(&all));
-    Ok(Cell { number, settings: understood(settings), config, identity })
+        |settings: &Settings| settings.keys().map(entry).collect::<Result<Settings, ConfigError>>();
+    let identity = identity(&file.subject, weights, &config, &understood(&all)?);
+    Ok(Cell { number, settings: understood(settings)?, config, identity })
 }
 
 #[cfg(test)]
@@ -209,19 +260,46 @@ mod tests {
     fn cells_are_resolved_and_named_by_what_was_understood() {
         let sweep = load(&format!("{TRAIN}[grid]\n\"learner.rho\" = [1, 0.5]\nseed = [1, 2]")).unwrap();
         assert_eq!((sweep.cells.len(), sweep.out.clone()), (4, PathBuf::from("results/my")));
-        let cell = sweep.cell(1).unwrap();
+        let cell = sweep.cell(1, None).unwrap();
         assert_eq!(
             (cell.config.env.name.as_str(), cell.config.threads, cell.config.learner.rho),
             ("pendulum", 1, 1.0)
         );
-        assert_eq!(cell.identity, "train preset=light: env=\"pendulum\" learner.rho=1.0 seed=1");
+        assert!(cell.identity.ends_with(": env=\"pendulum\" learner.rho=1.0 seed=1"), "{}", cell.identity);
         let command = &sweep.commands().unwrap()[3];
-        assert!(
-            command.contains(" sweep ") && command.ends_with("my.toml --cell 4 --out results/my"),
-            "{command}"
-        );
-        let error = sweep.cell(5).unwrap_err().to_string();
+        let id = sweep.cell(4, None).unwrap().id();
+        let end = format!("my.toml --cell 4 --id {id} --out results/my");
+        assert!(command.contains(" sweep ") && command.ends_with(&end), "{command}");
+        let error = sweep.cell(5, None).unwrap_err().to_string();
         assert!(error.contains("has the cells 1 to 4"), "{error}");
+        assert_eq!(sweep.cell(4, Some(&id)).unwrap().number, 4);
+        let error = sweep.cell(3, Some(&id)).unwrap_err().to_string();
+        assert!(error.contains(&format!("--cell 3 is not {id} any more, but ")), "{error}");
+    }
+
+    /// A child of a sweep whose file was edited measured another cell, and the sweep was finished without a result.
+    #[test]
+    fn a_cell_without_a_result_has_failed() {
+        let sweep = load(&format!("{TRAIN}[grid]\nseed = [1]")).unwrap();
+        let why = |ending| without_result(ending, &sweep.cells[0], &sweep.out);
+        assert_eq!(why(Ending::Failed("exit code 1".into())), "exit code 1");
+        assert!(why(Ending::Finished).contains("is not in results/my/cells"), "{}", why(Ending::Finished));
+    }
+
+    /// The name was looked up as `env.name.name`.
+    #[test]
+    fn an_environment_may_be_named_in_a_table() {
+        for set in ["[set.env]\nname = \"pendulum\"", "[set]\nenv = { name = \"pendulum\", g = 3 }"] {
+            let sweep =
+                load(&format!("kind = \"train\"\n{set}\n[grid]\n\"planner.horizon\" = [{{ end = 3 }}]"));
+            let cell = sweep.unwrap().cells.remove(0);
+            assert_eq!((cell.config.env.name.as_str(), cell.label().as_str()), ("pendulum", "horizon=3.0"));
+            assert!(
+                cell.identity.contains(" env.name=\"pendulum\" planner.horizon.end=3.0"),
+                "{}",
+                cell.identity
+            );
+        }
     }
 
     #[test]
@@ -237,6 +315,7 @@ mod tests {
                 "kind = \"plan\"\nrun = \"runs/absent\"\n[grid]\nsteps = [1]",
                 "runs/absent\"` holds no checkpoint",
             ),
+            (&format!("{TRAIN}[grid]\n\"planner.horizon\" = [{{}}]"), "cell 1 (planner.horizon={})"),
         ] {
             let error = format!("{:#}", load(text).err().unwrap());
             assert!(error.contains(complaint), "{error}");

@@ -7,10 +7,11 @@ use crate::provenance::COMMIT;
 use crate::report::{Dot, HeatMap, Scatter, write_atomically, write_heatmap, write_scatter};
 use crate::study::pareto;
 use crate::study::statistics::mean;
-use crate::study::text::{cell as one_line, number, this_command};
+use crate::study::text::{cell as one_line, number, say, this_command};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
 type Known = [Option<(Measured, String)>];
 
@@ -56,7 +57,13 @@ pub fn write(sweep: &Sweep, known: &Known, failures: &[Option<String>]) -> Resul
     write_atomically(&sweep.out.join("sweep.toml"), sweep.text.as_bytes())?;
     let groups = groups(sweep, known);
     let subtitle = format!("{}; commit {COMMIT}", what(sweep));
-    let mut pictures = Vec::new();
+    let mut pictures: Vec<(String, &str)> = Vec::new();
+    // the page is worth more than its pictures
+    let mut draw = |title: &str, name, write: &dyn Fn(&Path) -> Result<()>| match write(&sweep.out.join(name))
+    {
+        Ok(()) => pictures.push((title.to_owned(), name)),
+        Err(error) => say(format_args!("warning: a picture was not drawn: {error:#}")),
+    };
     if let Some(keys) = heatmap_keys(sweep)
         && !groups.is_empty()
     {
@@ -66,14 +73,15 @@ pub fn write(sweep: &Sweep, known: &Known, failures: &[Option<String>]) -> Resul
             ("heatmap-cost.svg", cost, |g: &Group| g.cost),
         ] {
             let map = heatmap(title, &subtitle, &keys, sweep, &groups, of);
-            write_heatmap(&sweep.out.join(name), &map)?;
-            pictures.push((title.to_owned(), name));
+            draw(title, name, &|path| write_heatmap(path, &map));
         }
     }
     let front = pareto::front(&groups.iter().map(|g| (g.cost, g.value)).collect::<Vec<_>>());
     if !groups.is_empty() {
-        write_scatter(&sweep.out.join("pareto.svg"), &scatter(sweep, &subtitle, &groups, &front))?;
-        pictures.push(("return against cost, the Pareto front marked".into(), "pareto.svg"));
+        let scatter = scatter(sweep, &subtitle, &groups, &front);
+        draw("return against cost, the Pareto front marked", "pareto.svg", &|path| {
+            write_scatter(path, &scatter)
+        });
     }
     let page = page(sweep, known, failures, &groups, &front, &pictures);
     write_atomically(&sweep.out.join("README.md"), page.as_bytes())
@@ -252,4 +260,26 @@ fn page(
         let _ = write!(page, "\n![{title}]({file})\n");
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cell without a cost has no place in the picture of costs, which cost the page as well.
+    #[test]
+    fn a_picture_that_cannot_be_drawn_costs_only_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, out) = (folder.path().join("s.toml"), folder.path().join("out"));
+        let text =
+            "kind = \"train\"\nset.env = \"pendulum\"\n[grid]\n\"learner.rho\" = [0.5]\nsteps = [1000]";
+        std::fs::write(&file, text).unwrap();
+        let sweep = Sweep::load(&file, Some(&out)).unwrap();
+        let measured =
+            Measured { return_mean: 1.0, return_sd: 0.0, return_best: 1.0, episodes: 1, cost: 0.0 };
+        write(&sweep, &[Some((measured, "c".into()))], &[None]).unwrap();
+        let page = std::fs::read_to_string(out.join("README.md")).unwrap();
+        assert!(page.contains("1 of 1 finished") && page.contains("heatmap-return.svg"), "{page}");
+        assert!(!page.contains("pareto.svg") && !out.join("pareto.svg").exists(), "{page}");
+    }
 }
