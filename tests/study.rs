@@ -125,10 +125,31 @@ fn a_comparison_runs_each_cell_once_and_reports() {
     assert_eq!(fs::read(out.join("curves.csv")).unwrap(), curves);
     let page = fs::read_to_string(out.join("README.md")).unwrap();
     assert!(page.contains("| pendulum | koopman | 2 of 2 | "), "{page}");
+
+    // other settings are refused there as well: they were trained, and replaced what is committed
+    let kept = files(&out.join("runs"));
     let other =
         compare(folder.path(), &[&words[..], &["--set", "learner.rho=0.9"]].concat()).output().unwrap();
-    assert!(said(&other).contains("4 runs, 4 to do"), "{}", said(&other));
-    assert!(said(&other).contains("not taken from the results: pendulum koopman seed 1"), "{}", said(&other));
+    assert!(said(&other).contains("4 runs, 0 to do"), "{}", said(&other));
+    assert!(
+        said(&other).contains("failed: pendulum koopman seed 1 (what is kept is not"),
+        "{}",
+        said(&other)
+    );
+    assert!(said(&other).contains("rho = 0.5 there, rho = 0.9 here"), "{}", said(&other));
+    assert_eq!(other.status.code(), Some(1));
+    assert!(!runs.exists() && files(&out.join("runs")) == kept, "{}", said(&other));
+    assert_eq!(fs::read(out.join("curves.csv")).unwrap(), curves);
+}
+
+/// A terminal that was closed, or `2>&1 | head`, ended a study of days with a panic.
+#[test]
+fn a_study_whose_words_nobody_reads_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut study =
+        compare(folder.path(), &["--list"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(study.stderr.take());
+    assert!(study.wait().unwrap().success());
 }
 
 /// Studies say in a comment that finished runs are not repeated. A new default (`train.seed_episodes`) made three of them train everything anew.
@@ -145,7 +166,7 @@ fn committed_runs_still_answer_the_studies_they_were_made_for() {
         }
         let list = program(root, &["compare", "--list", "--study", file.to_str().unwrap()]).output().unwrap();
         assert!(list.status.success(), "{name}: {}", said(&list));
-        assert!(!said(&list).contains("not taken from the results"), "{name}: {}", said(&list));
+        assert!(!said(&list).contains("failed: "), "{name}: {}", said(&list));
         asked += 1;
     }
     assert!(asked > 5, "{asked} studies with committed runs");
@@ -158,9 +179,13 @@ fn a_failed_cell_is_named_with_its_last_words_and_stops_no_other() {
     let seed2 = folder.path().join("runs/x/pendulum/koopman/seed2");
     fs::create_dir_all(&seed2).unwrap();
     fs::write(seed2.join("checkpoint-1"), "").unwrap();
-    let output = compare(folder.path(), &["--variants", "koopman", "--seeds", "2,1", "--steps", "400"])
-        .output()
-        .unwrap();
+    // another process trains the third: it was called failed in the page of this study
+    let seed3 = folder.path().join("runs/x/pendulum/koopman/seed3");
+    fs::create_dir_all(&seed3).unwrap();
+    let lock = fs::File::create(seed3.join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let words = ["--variants", "koopman", "--seeds", "2,3,1", "--steps", "400"];
+    let output = compare(folder.path(), &words).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(
         said(&output).contains("failed: pendulum koopman seed 2 (exit code 1: error: "),
@@ -170,9 +195,15 @@ fn a_failed_cell_is_named_with_its_last_words_and_stops_no_other() {
     assert!(said(&output).contains("1 cells failed"), "{}", said(&output));
     let page = fs::read_to_string(folder.path().join("results/x/README.md")).unwrap();
     assert!(
-        page.contains("| pendulum | koopman | 1 of 2 | ") && page.contains("failed: exit code 1"),
+        page.contains("| pendulum | koopman | **1 of 2** | ") && page.contains("failed: exit code 1"),
         "{page}"
     );
+    assert!(!page.contains("another process") && page.contains("runs: 1 of 3 finished"), "{page}");
+
+    fs::remove_file(seed2.join("checkpoint-1")).unwrap();
+    let output = compare(folder.path(), &words).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("1 cells are trained by other processes"), "{}", said(&output));
 }
 
 /// Kills the study itself; its runs notice, save and end, and the same command goes on from there.
@@ -262,10 +293,24 @@ fn a_plan_sweep_measures_each_cell_once_and_cells_merge() {
     let list = program(folder.path(), &["sweep", "grid.toml", "--list"]).output().unwrap();
     let commands = String::from_utf8(list.stdout).unwrap();
     assert_eq!(commands.lines().count(), 4);
+    // a command of the list whose cell has become another one: it measured that, and the sweep ended without a result
+    let edited = fs::read_to_string(folder.path().join("grid.toml")).unwrap();
+    fs::write(folder.path().join("grid.toml"), edited.replace("[8, 16]", "[16, 8]")).unwrap();
+    let shell = |line: usize| {
+        let command = commands.lines().nth(line).unwrap();
+        Command::new("sh").current_dir(folder.path()).args(["-c", command]).output().unwrap()
+    };
+    let stale = shell(2);
+    assert_eq!(stale.status.code(), Some(2), "{}", said(&stale));
+    assert!(
+        said(&stale).contains("--cell 3 is not ") && said(&stale).contains(" any more"),
+        "{}",
+        said(&stale)
+    );
+    fs::write(folder.path().join("grid.toml"), edited).unwrap();
     // one cell by hand, as from the list
-    let by_hand =
-        Command::new("sh").current_dir(folder.path()).args(["-c", commands.lines().nth(2).unwrap()]).output();
-    assert!(by_hand.as_ref().unwrap().status.success(), "{}", said(&by_hand.unwrap()));
+    let by_hand = shell(2);
+    assert!(by_hand.status.success(), "{}", said(&by_hand));
     let left = program(folder.path(), &["sweep", "grid.toml", "--list"]).output().unwrap();
     assert_eq!(String::from_utf8(left.stdout).unwrap().lines().count(), 3);
     let cells = folder.path().join("results/grid/cells");

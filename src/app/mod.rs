@@ -183,6 +183,12 @@ fn tell(outcome: study::Outcome, out: &Path) -> ExitCode {
             say(format_args!("{cells} cells failed, named above; the same command tries them again"));
             ExitCode::FAILURE
         }
+        study::Outcome::Locked(cells) => {
+            say(format_args!(
+                "{cells} cells are trained by other processes; when they end, the same command goes on"
+            ));
+            ExitCode::FAILURE
+        }
         study::Outcome::Interrupted => {
             say("stopped and saved: the same command goes on from here");
             ExitCode::from(INTERRUPTED)

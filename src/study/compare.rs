@@ -7,7 +7,7 @@ use super::compare_report;
 use super::files::{self, runs_folder};
 use super::plan::StudyPlan;
 use super::pool::{self, Ending, Job};
-use super::text::{command_line, slug, this_program};
+use super::text::{command_line, say, slug, this_program};
 use crate::cli::TrainArgs;
 use crate::config::{ConfigError, RunConfig};
 use crate::report::Evaluated;
@@ -153,37 +153,43 @@ impl Comparison {
         self.out.join("runs").join(cell.place())
     }
 
-    /// Whether an earlier report left all that a report needs: a study goes on in a clone of the repository, where nothing
-    /// but results is. A run with other settings is said and not taken.
-    fn is_kept(&self, cell: &Cell) -> bool {
-        files::is_kept(&cell.config, &self.kept(cell)).unwrap_or_else(|error| {
-            eprintln!("not taken from the results: {} ({error:#})", cell.name());
-            false
-        })
+    /// Where a finished run has its files: in its folder, or where an earlier report left all that a report needs, as a study
+    /// goes on in a clone of the repository, where nothing but results is.
+    ///
+    /// # Errors
+    /// A run with other settings is in one of the two: the report would replace what is kept.
+    fn finished(&self, cell: &Cell) -> Result<Option<PathBuf>> {
+        let kept = self.kept(cell);
+        files::refuse_foreign(&cell.config, &kept)
+            .context("what is kept is not replaced, remove it to train this run")?;
+        if files::is_finished(&cell.config, &cell.folder)? {
+            return Ok(Some(cell.folder.clone()));
+        }
+        Ok(files::is_kept(&cell.config, &kept)?.then_some(kept))
     }
 
     /// The runs that have ended so far, here or elsewhere, by the order of the cells.
     fn ended(&self) -> Vec<Option<Ended>> {
         let mut elsewhere = 0;
-        let ended = self.cells.iter().map(|cell| match files::is_finished(&cell.config, &cell.folder) {
-            Ok(true) => Some(Ended { files: cell.folder.clone(), failure: None }),
-            Ok(false) if self.is_kept(cell) => {
-                elsewhere += 1;
-                Some(Ended { files: self.kept(cell), failure: None })
+        let ended = self.cells.iter().map(|cell| match self.finished(cell) {
+            Ok(files) => {
+                let files = files?;
+                elsewhere += usize::from(files != cell.folder);
+                Some(Ended { files, failure: None })
             }
-            Ok(false) => None,
             Err(error) => {
-                eprintln!("failed: {} ({error:#})", cell.name());
+                say(format_args!("failed: {} ({error:#})", cell.name()));
                 Some(Ended { files: cell.folder.clone(), failure: Some(format!("{error:#}")) })
             }
         });
         let ended: Vec<_> = ended.collect();
-        eprintln!("{} runs, {} to do", ended.len(), ended.iter().filter(|ended| ended.is_none()).count());
+        let missing = ended.iter().filter(|ended| ended.is_none()).count();
+        say(format_args!("{} runs, {missing} to do", ended.len()));
         if elsewhere > 0 {
-            eprintln!(
+            say(format_args!(
                 "{elsewhere} were finished elsewhere: their evaluations are in {} (remove them there to train them here)",
                 self.out.join("runs").display()
-            );
+            ));
         }
         ended
     }
@@ -193,20 +199,25 @@ impl Comparison {
         let mut ended = self.ended();
         let missing: Vec<usize> = (0..ended.len()).filter(|&index| ended[index].is_none()).collect();
         let jobs: Vec<Job> = missing.iter().map(|&index| job(&self.cells[index])).collect();
-        for (index, ending) in missing.into_iter().zip(pool::run(&jobs, parallel, stop, |_, _| Ok(()))?) {
+        let endings = pool::run(&jobs, parallel, stop, |_, _| Ok(()))?;
+        let stopped = endings.contains(&Ending::Stopped);
+        for (index, ending) in missing.into_iter().zip(endings) {
             let files = self.cells[index].folder.clone();
             ended[index] = match ending {
                 Ending::Finished => Some(Ended { files, failure: None }),
+                // another process trains it, perhaps of the same study
+                Ending::Failed(_) if files::is_locked(&files) => None,
                 Ending::Failed(why) => Some(Ended { files, failure: Some(why) }),
                 Ending::Stopped => None,
             };
         }
-        let stopped = ended.iter().any(Option::is_none);
+        let unfinished = ended.iter().filter(|ended| ended.is_none()).count();
         let failed = self.write(ended)?;
-        Ok(match (stopped, failed) {
-            (true, _) => Outcome::Interrupted,
-            (false, 0) => Outcome::Finished,
-            (false, failed) => Outcome::Failed(failed),
+        Ok(match (failed, unfinished) {
+            _ if stopped => Outcome::Interrupted,
+            (0, 0) => Outcome::Finished,
+            (0, locked) => Outcome::Locked(locked),
+            (failed, _) => Outcome::Failed(failed),
         })
     }
 
@@ -222,8 +233,10 @@ impl Comparison {
     fn write(&self, ended: Vec<Option<Ended>>) -> Result<usize> {
         let tried = self.cells.iter().zip(ended).filter_map(|(cell, ended)| {
             let Ended { files, failure } = ended?;
-            // a folder with another run's files has nothing to say here
-            let own = files::refuse_foreign(&cell.config, &files);
+            // beside another run's files this one has nothing to say
+            let own = [&files, &self.kept(cell)]
+                .into_iter()
+                .try_for_each(|folder| files::refuse_foreign(&cell.config, folder));
             let evaluations = own.and_then(|()| files::evaluations(&files, cell.config.steps));
             let (evaluations, failure) = match evaluations {
                 Ok(rows) => (rows, failure),
@@ -235,7 +248,7 @@ impl Comparison {
         if tried.iter().any(|run| !run.evaluations.is_empty()) {
             compare_report::write(self, &tried)?;
         } else {
-            eprintln!("nothing has been evaluated: {} stays as it is", self.out.display());
+            say(format_args!("nothing has been evaluated: {} stays as it is", self.out.display()));
         }
         Ok(tried.iter().filter(|run| run.failure.is_some()).count())
     }
@@ -289,12 +302,13 @@ fn job(cell: &Cell) -> Job {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser;
 
-    fn comparison(line: &str) -> Result<Comparison> {
+    /// What a command line asks for.
+    pub fn comparison(line: &str) -> Result<Comparison> {
         let cli = Cli::try_parse_from(["td-koopman", "compare"].into_iter().chain(line.split_whitespace()))?;
         let Some(Command::Compare(args)) = cli.command else { panic!("not compare") };
         Comparison::new(&args)

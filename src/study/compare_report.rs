@@ -2,19 +2,20 @@
 
 use super::compare::{Comparison, Tried};
 use super::curves::{CurvePoint, TaskRuns, final_and_best, of_task, of_tasks};
-use super::files::{commits, keep_small_files};
+use super::files::{commits, evaluations as evaluations_in, keep_small_files};
 use super::horizons;
 use super::lessons;
 use super::published;
 use super::statistics::{Estimate, Summary, summarise};
-use super::text::{cell, counted, number, this_command};
+use super::text::{cell, counted, number, say, this_command};
 use crate::provenance::COMMIT;
 use crate::report::{Curve, Evaluated, XAxis, write_atomically, write_svg_over};
 use anyhow::Result;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::fs;
+use std::path::Path;
 use td_koopman_envs::Source;
+use toml::Value;
 
 /// The highest return of an episode of any DMControl task: 1000 steps with rewards from 0 to 1.
 const DMCONTROL_RETURN: f64 = 1000.0;
@@ -24,8 +25,8 @@ const MOST_CURVES: usize = 10;
 /// Writes everything into the comparison's folder.
 pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
     let out = &comparison.out;
-    fs::create_dir_all(out)?;
     let mut csv = Table::new("env");
+    let mut pictures = Vec::new();
     for env in &comparison.environments {
         let (mut over_steps, mut over_seconds) = (Vec::new(), Vec::new());
         for variant in &comparison.variants {
@@ -36,16 +37,7 @@ pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
             over_steps.push(Curve::of_runs(&label, curve.iter().map(|p| p.at(p.env_step)).collect()));
             over_seconds.push(Curve::of_runs(&label, curve.iter().map(|p| p.at(p.cpu_seconds)).collect()));
         }
-        let last = over_steps.iter().flat_map(|curve| &curve.points).map(|p| p.env_step).fold(0.0, f64::max);
-        if last > 0.0 && over_steps.len() <= MOST_CURVES {
-            let band = "mean over seeds, band: 95 % bootstrap interval of the mean";
-            over_steps.extend(published::curves(&env.name, last)?);
-            let picture = |axis, name: &str, curves: &[Curve]| {
-                write_svg_over(axis, &out.join(name), &env.name, &format!("{band}; commit {COMMIT}"), curves)
-            };
-            picture(XAxis::EnvSteps, &format!("{}.svg", env.name), &over_steps)?;
-            picture(XAxis::CpuSeconds, &format!("{}-cpu.svg", env.name), &over_seconds)?;
-        }
+        pictures.push((&env.name, over_steps, over_seconds));
     }
     csv.write(out, "curves.csv")?;
     let scores = dmcontrol_scores(comparison, tried);
@@ -56,11 +48,37 @@ pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
         }
         csv.write(out, "aggregate.csv")?;
     }
-    // without evaluations there is no run, or it is not this study's
-    for run in tried.iter().filter(|run| !run.evaluations.is_empty()) {
-        keep_small_files(&run.files, &comparison.kept(run.cell))?;
+    for run in tried {
+        let kept = comparison.kept(run.cell);
+        let came = |rows: &[Evaluated]| rows.last().map_or(0.0, |row| row.env_step);
+        // a failed run does not replace one that came as far
+        let is_news =
+            || came(&run.evaluations) > evaluations_in(&kept, u64::MAX).map_or(0.0, |rows| came(&rows));
+        // without evaluations there is no run, or it is not this study's
+        if !run.evaluations.is_empty() && (run.failure.is_none() || is_news()) {
+            keep_small_files(&run.files, &kept)?;
+        }
+    }
+    for (env, over_steps, over_seconds) in pictures {
+        draw(out, env, over_steps, &over_seconds)
+            .unwrap_or_else(|error| say(format_args!("warning: a picture was not drawn: {error:#}")));
     }
     write_atomically(&out.join("README.md"), page(comparison, tried, &scores).as_bytes())
+}
+
+/// Draws the curves of a task, if there are any, and not too many.
+fn draw(out: &Path, env: &str, mut over_steps: Vec<Curve>, over_seconds: &[Curve]) -> Result<()> {
+    let last = over_steps.iter().flat_map(|curve| &curve.points).map(|p| p.env_step).fold(0.0, f64::max);
+    if last == 0.0 || over_steps.len() > MOST_CURVES {
+        return Ok(());
+    }
+    let band = "mean over seeds, band: 95 % bootstrap interval of the mean";
+    over_steps.extend(published::curves(env, last)?);
+    let picture = |axis, name: &str, curves: &[Curve]| {
+        write_svg_over(axis, &out.join(name), env, &format!("{band}; commit {COMMIT}"), curves)
+    };
+    picture(XAxis::EnvSteps, &format!("{env}.svg"), &over_steps)?;
+    picture(XAxis::CpuSeconds, &format!("{env}-cpu.svg"), over_seconds)
 }
 
 /// The evaluations of the runs of a variant on a task; runs without any are left out.
@@ -83,13 +101,13 @@ fn dmcontrol_scores<'a>(comparison: &'a Comparison, tried: &[Tried]) -> Vec<(&'a
         return Vec::new();
     }
     let curve = |variant: &'a String| {
+        let of_it = || comparison.cells.iter().filter(|cell| cell.variant == *variant);
         let of_task = |env: &&str| {
-            let cell = comparison.cells.iter().find(|cell| cell.env == **env);
-            let end = cell.map_or(1, |cell| cell.config.steps);
+            let end = of_it().find(|cell| cell.env == **env).map_or(1, |cell| cell.config.steps);
             TaskRuns { end, runs: evaluations(tried, env, variant) }
         };
         let runs: Vec<TaskRuns> = tasks.iter().map(of_task).collect();
-        let every = comparison.cells.first().map_or(1, |cell| cell.config.evaluation.every);
+        let every = of_it().next().map_or(1, |cell| cell.config.evaluation.every);
         (variant.as_str(), of_tasks(&runs, DMCONTROL_RETURN, every))
     };
     comparison.variants.iter().map(curve).collect()
@@ -137,7 +155,7 @@ impl Table {
         Ok(())
     }
 
-    fn write(self, out: &std::path::Path, name: &str) -> Result<()> {
+    fn write(self, out: &Path, name: &str) -> Result<()> {
         write_atomically(&out.join(name), &self.0.into_inner()?)
     }
 }
@@ -193,12 +211,11 @@ fn page(comparison: &Comparison, tried: &[Tried], scores: &[(&str, Vec<CurvePoin
     }
     page += "`runs/`: evaluations, configuration and provenance of each run.\n";
     for env in &comparison.environments {
-        if comparison.out.join(format!("{}.svg", env.name)).exists() {
-            let _ = write!(
-                page,
-                "\n![{0}, over environment steps]({0}.svg)\n\n![{0}, over CPU seconds]({0}-cpu.svg)\n",
-                env.name
-            );
+        for (axis, end) in [("environment steps", ""), ("CPU seconds", "-cpu")] {
+            let file = format!("{}{end}.svg", env.name);
+            if comparison.out.join(&file).exists() {
+                let _ = write!(page, "\n![{}, over {axis}]({file})\n", env.name);
+            }
         }
     }
     page
@@ -209,6 +226,7 @@ fn with_interval(e: Estimate) -> String {
 }
 
 fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
+    let mut is_complete = true;
     *page += "\n## Returns\n\n| env | variant | runs | final mean [95 %] | final IQM [95 %] | best mean [95 %] |\n|---|---|---:|---|---|---|\n";
     for env in &comparison.environments {
         for variant in &comparison.variants {
@@ -227,9 +245,17 @@ fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
             if all == 0 {
                 continue; // its turn has not come
             }
-            let _ =
-                writeln!(page, "| {} | {variant} | {runs} of {all} | {mean} | {iqm} | {best} |", env.name);
+            is_complete &= runs == all;
+            let bold = if runs == all { "" } else { "**" };
+            let _ = writeln!(
+                page,
+                "| {} | {variant} | {bold}{runs} of {all}{bold} | {mean} | {iqm} | {best} |",
+                env.name
+            );
         }
+    }
+    if !is_complete {
+        *page += "\n**Bold**: the other runs failed, as told below, and take no part in the row.\n";
     }
 }
 
@@ -240,7 +266,7 @@ fn score_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
         *page += "\nThere is no score over tasks: only several DMControl tasks have returns on one scale.\n";
         return;
     }
-    *page += "\n## Score over the DMControl tasks\n\nThe last returns of all runs, failed ones too, divided by 1000, the highest return of every DMControl task; \
+    *page += "\n## Score over the DMControl tasks\n\nThe last returns of all runs that were evaluated, failed ones too, divided by 1000, the highest return of every DMControl task; \
               other tasks take no part.\n\n| variant | runs | mean [95 %] | IQM [95 %] |\n|---|---:|---|---|\n";
     for variant in &comparison.variants {
         let last = |runs: Vec<Vec<Evaluated>>| -> Vec<f64> {
@@ -256,16 +282,22 @@ fn score_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
     }
 }
 
-/// The keys in which the variants differ.
+/// The keys in which the variants differ; options of the environment are there only where they are set.
 fn settings_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
     let of = |variant: &String| {
-        tried.iter().find(|run| run.cell.variant == *variant).map(|run| run.cell.config.entries())
+        let mut entries = tried.iter().find(|run| run.cell.variant == *variant)?.cell.config.entries();
+        // as it is called beside options
+        if let Some(name) = entries.remove("env") {
+            entries.insert("env.name".into(), name);
+        }
+        Some(entries)
     };
     let (labels, entries): (Vec<_>, Vec<_>) =
         comparison.variants.iter().filter_map(|variant| Some((variant.as_str(), of(variant)?))).unzip();
     let Some(first) = entries.first() else { return };
+    let keys: BTreeSet<&String> = entries.iter().flat_map(|e| e.keys()).collect();
     let differing: Vec<&String> =
-        first.keys().filter(|key| entries.iter().any(|e| e[*key] != first[*key])).collect();
+        keys.into_iter().filter(|key| entries.iter().any(|e| e.get(*key) != first.get(*key))).collect();
     let _ = write!(page, "\n## Settings\n\nAll keys are in the `config.toml` of each run. ");
     if differing.is_empty() {
         *page += "The variants have the same settings.\n";
@@ -278,7 +310,101 @@ fn settings_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
         "---|".repeat(entries.len())
     );
     for key in differing {
-        let values: Vec<String> = entries.iter().map(|e| cell(&e[key].to_string())).collect();
+        let value = |e: &BTreeMap<String, Value>| e.get(key).map_or("–".into(), |x| cell(&x.to_string()));
+        let values: Vec<String> = entries.iter().map(value).collect();
         let _ = writeln!(page, "| `{key}` | {} |", values.join(" | "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::tests::comparison;
+    use super::*;
+    use std::fs;
+
+    /// The report of runs, each with these steps and returns, in a folder; the runs of `failed` seeds have failed.
+    fn report(folder: &Path, line: &str, rows: &[(f64, f64)], failed: &[u64]) -> String {
+        let mut comparison = comparison(line).unwrap();
+        comparison.out = folder.join("x");
+        let row = |&(env_step, return_mean): &(f64, f64)| Evaluated {
+            env_step,
+            return_mean,
+            return_sd: 0.0,
+            cpu_seconds: env_step,
+        };
+        let tried = comparison.cells.iter().map(|cell| Tried {
+            cell,
+            files: folder.join("run"),
+            evaluations: rows.iter().map(row).collect(),
+            failure: failed.contains(&cell.seed).then(|| "exit code 1".into()),
+        });
+        write(&comparison, &tried.collect::<Vec<_>>()).unwrap();
+        fs::read_to_string(folder.join("x/README.md")).unwrap()
+    }
+
+    const ROWS: [(f64, f64); 2] = [(200.0, 1.0), (400.0, 2.0)];
+
+    /// After all training the report panicked: without options an environment has no key `env.g`.
+    #[test]
+    fn variants_may_differ_in_options_of_their_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "--env pendulum --variants koopman,g:env.g=3 --seeds 1";
+        let page = report(folder.path(), line, &ROWS, &[]);
+        assert!(page.contains("|---|---|---|\n| `env.g` | – | 3 |\n"), "{page}");
+        assert!(
+            !page.contains("`env.name`") && page.contains("![pendulum, over CPU seconds](pendulum-cpu.svg)")
+        );
+    }
+
+    #[test]
+    fn a_row_without_the_failed_seeds_is_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "--env pendulum --variants koopman --seeds 1..2";
+        let page = report(folder.path(), line, &ROWS, &[2]);
+        assert!(page.contains("| **1 of 2** | 2.000 [") && page.contains("**Bold**: "), "{page}");
+        let page = report(folder.path(), line, &ROWS, &[]);
+        assert!(page.contains("| 2 of 2 | 2.000 [") && !page.contains("**"), "{page}");
+    }
+
+    /// Names too long for a legend cost the tables, the kept files and the page as well.
+    #[test]
+    fn a_picture_that_cannot_be_drawn_costs_only_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let variants: Vec<String> =
+            (0..10).map(|i| format!("{}{i}:learner.rho=0.{i}", "long".repeat(20))).collect();
+        let line = format!("--env pendulum --variants {} --seeds 1", variants.join(","));
+        let page = report(folder.path(), &line, &ROWS, &[]);
+        assert!(page.contains("| 1 of 1 | 2.000 [") && !page.contains("!["), "{page}");
+        assert!(folder.path().join("x/curves.csv").exists());
+    }
+
+    /// Asked for more steps without the run's folder, a finished run was trained anew, failed earlier, and was replaced.
+    #[test]
+    fn a_failed_run_replaces_none_that_came_as_far() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("x/runs/pendulum/koopman/seed1/eval.csv");
+        let before = "env_step,return_mean,return_sd\n200,1,0\n400,2,0\n";
+        write_atomically(&folder.path().join("run/eval.csv"), b"the run's").unwrap();
+        let line = "--env pendulum --variants koopman --seeds 1";
+        for (rows, failed, text) in [
+            (&ROWS[..], &[1][..], before),
+            (&[(200.0, 1.0), (500.0, 2.0)], &[1], "the run's"),
+            (&ROWS, &[], "the run's"),
+        ] {
+            write_atomically(&kept, before.as_bytes()).unwrap();
+            report(folder.path(), line, rows, failed);
+            assert_eq!(fs::read_to_string(&kept).unwrap(), text);
+        }
+    }
+
+    /// A variant that is evaluated twice as often had its evaluations at the first variant's steps.
+    #[test]
+    fn scores_are_at_the_steps_of_their_own_variant() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "--env cartpole-swingup,cheetah-run --variants koopman,often:evaluation.every=500 --seeds 1 \
+                    --steps 1000 --set evaluation.every=1000";
+        report(folder.path(), line, &[(504.0, 1.0), (1000.0, 2.0)], &[]);
+        let scores = fs::read_to_string(folder.path().join("x/aggregate.csv")).unwrap();
+        assert!(scores.contains("\ndmcontrol,often,500,"), "{scores}");
     }
 }

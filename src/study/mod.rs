@@ -32,6 +32,8 @@ pub enum Outcome {
     Finished,
     /// So many cells failed; the others are finished.
     Failed(usize),
+    /// Other processes train so many cells; the others are finished.
+    Locked(usize),
     /// Stopped from outside; the same command goes on.
     Interrupted,
 }
