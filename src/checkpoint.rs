@@ -38,7 +38,8 @@ impl Checkpoint {
         let checkpoint = if run.is_dir() { Self::newest(run)? } else { None };
         let missing = || {
             ConfigError(format!(
-                "{} holds no checkpoint: give the folder of a run that was begun",
+                "{} holds no checkpoint: give the folder of a run; one that began just now has its first after \
+                 `train.checkpoint_seconds`",
                 run.display()
             ))
         };

@@ -299,14 +299,17 @@ impl BenchArgs {
         };
         let pairs = self.preset.iter().flat_map(|p| self.dynamics.iter().map(move |d| (p, d)));
         let subjects = pairs.map(|(p, d)| subject(p, d)).collect::<Result<Vec<_>>>()?;
-        for (flag, values) in [
-            ("samples", &self.samples),
-            ("horizons", &self.horizons),
-            ("environments", &self.environments),
-            ("training-lengths", &self.training_lengths),
+        for (flag, values, most) in [
+            ("samples", &self.samples, usize::MAX), // held to the memory
+            ("horizons", &self.horizons, 10_000),
+            ("environments", &self.environments, 10_000),
+            ("training-lengths", &self.training_lengths, 10_000),
         ] {
             if values.contains(&0) {
                 return Err(ConfigError(format!("--{flag} must all be at least 1")).into());
+            }
+            if values.iter().any(|&value| value > most) {
+                return Err(ConfigError(format!("--{flag} must not exceed {most}")).into());
             }
         }
         Ok(Grid {

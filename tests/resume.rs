@@ -258,5 +258,11 @@ fn a_finished_run_that_is_extended_has_no_curve_and_one_without_checkpoints_is_l
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("no checkpoint to go on from") && said.contains("remove eval.csv"), "{said}");
     assert_eq!(fs::read(folder.join("eval.csv")).unwrap(), rows);
+    // `--config config.toml --out .` overwrote the user's own file
+    let own = temporary.path().join("config.toml");
+    fs::write(&own, "seed = 3 # mine").unwrap();
+    let output = start(temporary.path(), "linear", "400", &[]).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(fs::read_to_string(own).unwrap().contains("mine"));
     assert!(rows.iter().filter(|byte| **byte == b'\n').count() > 1);
 }

@@ -113,7 +113,7 @@ fn a_comparison_runs_each_cell_once_and_reports() {
     let other =
         compare(folder.path(), &[&words[..], &["--set", "learner.rho=0.9"]].concat()).output().unwrap();
     assert_eq!(other.status.code(), Some(1));
-    assert!(said(&other).contains("rho = 0.5 there, rho = 0.9 here"), "{}", said(&other));
+    assert!(said(&other).contains("learner.rho = 0.5 → 0.9"), "{}", said(&other));
     assert!(files(&runs) == before, "a refused run was touched");
     assert_eq!(fs::read(out.join("curves.csv")).unwrap(), curves);
 
@@ -136,7 +136,7 @@ fn a_comparison_runs_each_cell_once_and_reports() {
         "{}",
         said(&other)
     );
-    assert!(said(&other).contains("rho = 0.5 there, rho = 0.9 here"), "{}", said(&other));
+    assert!(said(&other).contains("learner.rho = 0.5 → 0.9"), "{}", said(&other));
     assert_eq!(other.status.code(), Some(1));
     assert!(!runs.exists() && files(&out.join("runs")) == kept, "{}", said(&other));
     assert_eq!(fs::read(out.join("curves.csv")).unwrap(), curves);

@@ -1,10 +1,11 @@
 //! `td-koopman eval`.
 
-use super::{INTERRUPTED, stop_on_ctrl_c, with_threads};
+use super::{INTERRUPTED, require_writable, stop_on_ctrl_c, with_threads};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{EvalArgs, settings};
 use crate::config::{ConfigError, Layer, RunConfig, resolve};
 use crate::evaluate::{Moment, Scores, Watcher, watch};
+use crate::record::say;
 use crate::task::Task;
 use crate::trace::Trace;
 use crate::train::restore;
@@ -36,6 +37,9 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
 fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCode> {
     let trace = Trace::default();
     let repeat = config.train.action_repeat;
+    if let Some(path) = &args.trace {
+        require_writable(path)?;
+    }
     let mut task = match &args.trace {
         Some(_) => Task::open_watched(&config.env, repeat, trace.watcher())?,
         None => Task::open(&config.env, repeat)?,
@@ -55,7 +59,7 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
     if let Some(video) = video {
         match video.finish() {
             Ok(said) => writeln!(out, "{said}")?,
-            Err(error) => eprintln!("warning: no video: {error:#}"),
+            Err(error) => say(format_args!("warning: no video: {error:#}")),
         }
     }
     task.require_alive()?;
@@ -64,10 +68,10 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
     let [(_, value), (_, discounted)] = scores.expectation();
     writeln!(out, "discounted return {discounted:.3}; the critics expected {value:.3} where episodes begin")?;
     if scores.bad_scores > 0 {
-        eprintln!(
+        say(format_args!(
             "warning: {} candidates had a score that is infinite or not a number; they were ranked last",
             scores.bad_scores
-        );
+        ));
     }
     if let Some(path) = &args.trace {
         trace.write(path, task.spec())?;

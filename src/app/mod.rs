@@ -7,12 +7,12 @@ use crate::bench::bench;
 use crate::cli::{BenchArgs, Cli, Command, EnvsArgs, TrainArgs};
 use crate::config::ConfigError;
 use crate::environments;
+use crate::record::say;
 use crate::report;
 use crate::study::{
     self,
     args::{CompareArgs, SweepArgs},
     compare::Comparison,
-    say,
     sweep::Sweep,
 };
 use crate::train::{Outcome, train};
@@ -120,6 +120,9 @@ fn run_training(args: &TrainArgs) -> Result<ExitCode> {
 
 fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
     let grid = args.grid()?;
+    if let Some(path) = &args.json {
+        require_writable(path)?;
+    }
     let threads = grid.subjects.first().and_then(|s| s.planners.first()).map_or(0, |config| config.threads);
     let report = with_threads(threads, || bench(&grid))?;
     writeln!(io::stdout(), "{}", report.table())?;
@@ -127,6 +130,12 @@ fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
         report.write(path)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a file that could not be written once everything is done.
+fn require_writable(path: &Path) -> Result<()> {
+    let tried = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    tried.map(drop).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn run_comparison(args: &CompareArgs) -> Result<ExitCode> {

@@ -176,6 +176,12 @@ impl RunConfig {
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
         }
+        // each is a share of the memory and of a processor
+        for (key, value, most) in
+            [("threads", self.threads, 1024), ("planner.iterations", self.planner.iterations, 10_000)]
+        {
+            require(value <= most, key, value, &format!("must not exceed {most}"))?;
+        }
         for (i, horizon) in self.evaluation.horizons.iter().enumerate() {
             let (key, before) = ("evaluation.horizons", &self.evaluation.horizons[..i]);
             require((1..=MAX_HORIZON).contains(horizon), key, horizon, "must lie between 1 and 10000")?;

@@ -10,6 +10,11 @@ use std::{
 };
 use td_koopman_agents::learner::Losses;
 
+/// Says a line on standard error. That nobody can read it any more is no reason to stop, as `eprintln!` would.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Shows how far the run is, how fast it goes, when it will be done, and how it is doing.
 ///
 /// A terminal gets a progress bar on standard error; a file or a pipe gets a plain line every ten seconds or so.

@@ -14,7 +14,7 @@ mod resume;
 mod tensorboard;
 
 pub use clock::{Clock, timed};
-pub use console::ConsoleRecorder;
+pub use console::{ConsoleRecorder, say};
 pub use csv_files::{CsvRecorder, EVALUATION_COLUMNS};
 pub use events::{Diagnosis, Episode, Evaluation, Progress, Start};
 pub use multi::Multi;

@@ -1,7 +1,7 @@
 //! What a person sees of a study: one bar with the time that is left, and a line for each running cell.
 
 use super::pool::{Ending, Job};
-use super::text::say;
+use crate::record::say;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

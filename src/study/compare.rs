@@ -7,9 +7,10 @@ use super::compare_report;
 use super::files::{self, runs_folder};
 use super::plan::StudyPlan;
 use super::pool::{self, Ending, Job};
-use super::text::{command_line, say, slug, this_program};
+use super::text::{command_line, slug, this_program};
 use crate::cli::TrainArgs;
 use crate::config::{ConfigError, RunConfig};
+use crate::record::say;
 use crate::report::Evaluated;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -196,6 +197,9 @@ impl Comparison {
 
     /// Trains what is missing, `parallel` runs at a time, then writes the report; if it is stopped, of what is finished.
     pub fn run(&self, parallel: usize, stop: &AtomicBool) -> Result<Outcome> {
+        // before hours of training, not after them
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot create {}", self.out.display()))?;
         let mut ended = self.ended();
         let missing: Vec<usize> = (0..ended.len()).filter(|&index| ended[index].is_none()).collect();
         let jobs: Vec<Job> = missing.iter().map(|&index| job(&self.cells[index])).collect();
@@ -223,7 +227,13 @@ impl Comparison {
 
     /// Writes the report of what has ended so far; trains nothing.
     pub fn report(&self) -> Result<Outcome> {
-        Ok(match self.write(self.ended())? {
+        let ended = self.ended();
+        let nothing = ended.iter().all(Option::is_none);
+        Ok(match self.write(ended)? {
+            0 if nothing => {
+                let none = "none of its runs has ended, so there is nothing to report";
+                return Err(ConfigError(none.into()).into());
+            }
             0 => Outcome::Finished,
             failed => Outcome::Failed(failed),
         })

@@ -23,7 +23,6 @@ mod plan;
 mod text;
 
 pub use pool::stop_with_parent;
-pub(crate) use text::say;
 
 /// How a study ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

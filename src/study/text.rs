@@ -1,13 +1,5 @@
 //! Words and numbers as reports and shells want them.
 
-use std::fmt::Display;
-use std::io::{self, Write};
-
-/// Says a line on standard error. That nobody can read it any more is no reason to stop, as `eprintln!` would.
-pub fn say(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
 /// So many of something.
 pub fn counted(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }

@@ -2,6 +2,7 @@
 
 use crate::config::RunConfig;
 use crate::evaluate::{Scores, evaluate, watch};
+use crate::record::say;
 use crate::task::Task;
 use crate::video::{Options, Video};
 use anyhow::{Context, Result};
@@ -25,7 +26,7 @@ fn open(path: &Path, task: &mut Task) -> Option<Video> {
         Video::open(path, Options::default(), task)
     };
     open().unwrap_or_else(|error| {
-        eprintln!("warning: no video: {error:#}");
+        say(format_args!("warning: no video: {error:#}"));
         None
     })
 }
@@ -45,7 +46,7 @@ pub fn evaluation(
         Some(mut video) => {
             let scores = watch(agent, &mut task, schedule, episodes, seed, stop, &mut video);
             if let Err(error) = video.finish() {
-                eprintln!("warning: no video: {error:#}");
+                say(format_args!("warning: no video: {error:#}"));
             }
             scores
         }

@@ -11,10 +11,10 @@ use crate::memory;
 use crate::provenance;
 use crate::record::{
     self, Clock, ConsoleRecorder, CsvRecorder, Diagnosis, Evaluation, Multi, Progress, Recorder, Start,
-    TensorBoardRecorder, timed,
+    TensorBoardRecorder, say, timed,
 };
+use crate::report::write_atomically;
 use crate::report::{Curve, read_eval_csv, write_svg};
-use crate::study::files::write_atomically;
 use crate::task::{Task, Transition};
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
@@ -101,7 +101,7 @@ impl Run {
     fn begin(&mut self) -> Result<()> {
         refuse_to_forget(&self.folder)?;
         if let Some(advice) = Preset::advice(&self.config, self.tasks[0].spec()) {
-            eprintln!("note: {advice}");
+            say(format_args!("note: {advice}"));
         }
         self.recorder.0.push(Box::new(CsvRecorder::create(&self.folder)?));
         self.recorder.0.push(Box::new(TensorBoardRecorder::create(&self.folder)?));
@@ -323,6 +323,7 @@ impl Run {
         self.state.evaluated_at = self.state.env_step;
         self.state.recorded.evaluation = Some(self.state.env_step);
         self.state.last_evaluation = Some(scores.mean());
+        self.show_progress("evaluate");
         Ok(())
     }
 
@@ -421,8 +422,17 @@ impl Run {
     }
 }
 
-/// Refuses to begin where there are evaluations, which would be lost, but no checkpoint to go on from.
+/// Refuses to begin where there are evaluations, which would be lost, but no checkpoint to go on from; or a configuration that
+/// somebody else wrote, perhaps the one that the run was given.
 fn refuse_to_forget(folder: &Path) -> Result<()> {
+    let [config, provenance] = ["config.toml", "provenance.txt"].map(|file| folder.join(file));
+    if config.exists() && !provenance.exists() {
+        return Err(ConfigError(format!(
+            "{} would be overwritten, and was not written by a run: give the run another folder with --out",
+            config.display()
+        ))
+        .into());
+    }
     let lines = fs::read(folder.join("eval.csv")).unwrap_or_default();
     if lines.iter().filter(|byte| **byte == b'\n').count() < 2 {
         return Ok(());

@@ -8,6 +8,7 @@ mod mp4;
 
 use crate::config::ConfigError;
 use crate::evaluate::{Moment, Watcher};
+use crate::record::say;
 use crate::task::Task;
 use anyhow::{Context, Result};
 use film::{Film, Format};
@@ -98,7 +99,7 @@ impl Video {
             Err(
                 error @ (Error::NoPicture { .. } | Error::NoRenderer { .. } | Error::PythonPicture { .. }),
             ) => {
-                eprintln!("warning: no video: {error}");
+                say(format_args!("warning: no video: {error}"));
                 return Ok(None);
             }
             Err(error) => return Err(ConfigError(format!("cannot record a video: {error}")).into()),

@@ -35,7 +35,7 @@ pub struct PlannerConfig {
     pub depth_weights: DepthWeights,
     /// λ of [`DepthWeights::Lambda`].
     pub depth_lambda: f64,
-    /// Candidates of an iteration that are scored again as the model was trained, where its gates are otherwise shared by all
+    /// Candidates of an iteration that are scored again with gates of their own latents, where gates are otherwise shared by all
     /// of them while planning; only these can be elites. 0 = none.
     pub rescored: usize,
     /// Planning horizon over decisions.
