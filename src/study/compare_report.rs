@@ -255,6 +255,18 @@ fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
             );
         }
     }
+    // a last decision may take a few steps too many
+    let beyond =
+        |run: &&Tried| run.evaluations.last().map(|e| e.env_step / run.cell.config.steps as f64) > Some(1.01);
+    let further = tried.iter().filter(beyond).count();
+    if further > 0 {
+        let _ = writeln!(
+            page,
+            "\n**Not alike**: {} trained for more steps than the study asks for without an evaluation there; the next one counts, see \
+             `env steps` below.",
+            counted(further, "run")
+        );
+    }
     if !is_complete {
         *page += "\n**Bold**: the other runs failed, as told below, and take no part in the row.\n";
     }
@@ -365,6 +377,17 @@ mod tests {
         assert!(page.contains("| **1 of 2** | 2.000 [") && page.contains("**Bold**: "), "{page}");
         let page = report(folder.path(), line, &ROWS, &[]);
         assert!(page.contains("| 2 of 2 | 2.000 [") && !page.contains("**"), "{page}");
+    }
+
+    /// Runs of a longer study once stood beside shorter ones without a word.
+    #[test]
+    fn evaluations_after_more_steps_than_asked_for_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |steps: u64| format!("--env pendulum --variants koopman --seeds 1..2 --steps {steps}");
+        let page = report(folder.path(), &line(300), &ROWS, &[]);
+        assert!(page.contains("**Not alike**: 2 runs trained for more steps"), "{page}");
+        let page = report(folder.path(), &line(399), &ROWS, &[]);
+        assert!(!page.contains("Not alike"), "{page}");
     }
 
     /// Names too long for a legend cost the tables, the kept files and the page as well.
