@@ -136,6 +136,10 @@ pub fn watch(
                 break;
             }
         }
+        // the next start would make it forget
+        if task.require_alive().is_err() {
+            return None;
+        }
         scores.returns.push(total);
         scores.discounted.push(discounted);
         scores.lengths.push(length);

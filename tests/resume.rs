@@ -155,10 +155,10 @@ fn rows_behind_the_checkpoint_of_a_killed_run_are_written_once() {
     let (whole, killed) = (temporary.path().join("whole"), temporary.path().join("killed"));
     let more = ["train.seed_decisions=200"];
     let rarely = ["train.seed_decisions=200", "train.checkpoint_seconds=600"];
-    finish(start(&whole, "pendulum", "1000", &rarely));
-    kill_after(start(&killed, "pendulum", "1000", &more), &killed, 230);
-    kill_with_rows_behind(start(&killed, "pendulum", "1000", &rarely), &killed);
-    finish(start(&killed, "pendulum", "1000", &rarely));
+    finish(start(&whole, "pendulum", "3000", &rarely));
+    kill_after(start(&killed, "pendulum", "3000", &more), &killed, 230);
+    kill_with_rows_behind(start(&killed, "pendulum", "3000", &rarely), &killed);
+    finish(start(&killed, "pendulum", "3000", &rarely));
     assert_eq!(essence(&whole), essence(&killed));
 }
 

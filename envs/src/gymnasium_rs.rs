@@ -55,7 +55,8 @@ impl<E: TheirEnv<Array1<f32>, Array1<f32>> + Send> Env for Theirs<E> {
 
     /// Their seeds have 31 bits: the two halves of ours, folded together.
     fn reset(&mut self, seed: u64, observation: &mut [f64]) {
-        copy(&self.inner.reset_seed(crate::python::fold(seed) as i32).0, observation);
+        let folded = (seed ^ (seed >> 32)) as u32 & 0x7fff_ffff;
+        copy(&self.inner.reset_seed(folded as i32).0, observation);
     }
 
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {

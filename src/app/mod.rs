@@ -134,8 +134,13 @@ fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
 
 /// Refuses a file that could not be written once everything is done.
 fn require_writable(path: &Path) -> Result<()> {
+    let is_new = !path.exists();
     let tried = std::fs::OpenOptions::new().append(true).create(true).open(path);
-    tried.map(drop).with_context(|| format!("cannot write {}", path.display()))
+    tried.map(drop).with_context(|| format!("cannot write {}", path.display()))?;
+    if is_new {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 fn run_comparison(args: &CompareArgs) -> Result<ExitCode> {

@@ -5,9 +5,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-/// Writes a file that is whole or, after a kill, the one before.
+/// Writes a file that is whole or, after a kill, the one before. What is no file, `/dev/stdout` say, is written to, not replaced.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
+        if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+            return fs::write(path, bytes);
+        }
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         // several processes may write the same file at the same time, each its own partial one

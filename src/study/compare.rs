@@ -209,7 +209,12 @@ impl Comparison {
             let files = self.cells[index].folder.clone();
             ended[index] = match ending {
                 Ending::Finished => Some(Ended { files, failure: None }),
-                // another process trains it, perhaps of the same study
+                // another process trains it, perhaps of the same study, or has by now
+                Ending::Failed(_)
+                    if matches!(files::is_finished(&self.cells[index].config, &files), Ok(true)) =>
+                {
+                    Some(Ended { files, failure: None })
+                }
                 Ending::Failed(_) if files::is_locked(&files) => None,
                 Ending::Failed(why) => Some(Ended { files, failure: Some(why) }),
                 Ending::Stopped => None,

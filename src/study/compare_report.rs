@@ -61,8 +61,13 @@ pub fn write(comparison: &Comparison, tried: &[Tried]) -> Result<()> {
         }
     }
     for (env, over_steps, over_seconds) in pictures {
-        draw(out, env, over_steps, &over_seconds)
-            .unwrap_or_else(|error| say(format_args!("warning: a picture was not drawn: {error:#}")));
+        if let Err(error) = draw(out, env, over_steps, &over_seconds) {
+            say(format_args!("warning: a picture was not drawn: {error:#}"));
+            // the page would show an earlier one
+            for old in ["", "-cpu"].map(|what| out.join(format!("{env}{what}.svg"))) {
+                let _ = std::fs::remove_file(old);
+            }
+        }
     }
     write_atomically(&out.join("README.md"), page(comparison, tried, &scores).as_bytes())
 }
@@ -256,8 +261,10 @@ fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
         }
     }
     // a last decision may take a few steps too many
-    let beyond =
-        |run: &&Tried| run.evaluations.last().map(|e| e.env_step / run.cell.config.steps as f64) > Some(1.01);
+    let beyond = |run: &&Tried| {
+        let (config, last) = (&run.cell.config, run.evaluations.last().map_or(0.0, |e| e.env_step));
+        last - config.steps as f64 > (0.01 * config.steps as f64).max(16.0 * config.train.num_envs as f64)
+    };
     let further = tried.iter().filter(beyond).count();
     if further > 0 {
         let _ = writeln!(

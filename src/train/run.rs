@@ -425,8 +425,9 @@ impl Run {
 /// Refuses to begin where there are evaluations, which would be lost, but no checkpoint to go on from; or a configuration that
 /// somebody else wrote, perhaps the one that the run was given.
 fn refuse_to_forget(folder: &Path) -> Result<()> {
-    let [config, provenance] = ["config.toml", "provenance.txt"].map(|file| folder.join(file));
-    if config.exists() && !provenance.exists() {
+    let [config, rows] = ["config.toml", "eval.csv"].map(|file| folder.join(file));
+    // a run has its tables before its configuration
+    if config.exists() && !rows.exists() {
         return Err(ConfigError(format!(
             "{} would be overwritten, and was not written by a run: give the run another folder with --out",
             config.display()

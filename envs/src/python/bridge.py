@@ -7,7 +7,7 @@
   render                  picture WIDTH HEIGHT RGB-IN-HEX, or picture none WHY
 
 Any may be answered by `error TEXT`, after which this process ends. It also ends, after the request it is at, when
-stdin does, so it does not outlive the program that started it. SEED has 31 bits.
+stdin does, so it does not outlive the program that started it. SEED has up to 64 bits.
 """
 import os
 import sys
@@ -21,9 +21,19 @@ def say(*words):
     print(*words, file=replies, flush=True)
 
 
-def give_up(why):
+def tell(error):
+    why = f"{type(error).__name__}: {error}"
+    if isinstance(error, ImportError):
+        why = f"{error} in {sys.executable}; set PYTHON to an interpreter that has it"
     say("error", " ".join(why.split()))
-    raise SystemExit(1)
+
+
+def reset(env, seed):
+    try:
+        return env.reset(seed=seed)
+    except (ValueError, OverflowError):
+        # NumPy's older generators, which many environments have, refuse more than 32 bits, other libraries more than 31
+        return env.reset(seed=(seed ^ seed >> 32) & 0x7FFFFFFF)
 
 
 def numbers(values):
@@ -69,10 +79,17 @@ def picture(env):
 
 def serve(module, name):
     env, low, high = opened(module, name)
+    failed = False
     try:
         answer(env, low, high)
-    finally:
+    except Exception as error:
+        failed = True
+        tell(error)  # first: nobody knows how an environment closes that has failed
+    try:
         env.close()  # it may have started programs of its own
+    except Exception:
+        pass
+    raise SystemExit(failed)
 
 
 def answer(env, low, high):
@@ -86,7 +103,7 @@ def answer(env, low, high):
     for line in sys.stdin:
         kind, *words = line.split()
         if kind == "reset":
-            observation, _ = env.reset(seed=int(words[0]))
+            observation, _ = reset(env, int(words[0]))
             say("observation", numbers(numpy.asarray(observation).ravel()))
         elif kind == "step":
             action = numpy.array([float(word) for word in words]).reshape(box.shape).astype(box.dtype)
@@ -100,7 +117,6 @@ def answer(env, low, high):
 if __name__ == "__main__":
     try:
         serve(sys.argv[1], sys.argv[2])
-    except ImportError as error:
-        give_up(f"{error} in {sys.executable}; set PYTHON to an interpreter that has it")
     except Exception as error:
-        give_up(f"{type(error).__name__}: {error}")
+        tell(error)
+        raise SystemExit(1)

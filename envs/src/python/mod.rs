@@ -70,7 +70,7 @@ impl Env for PythonEnv {
     }
 
     fn reset(&mut self, seed: u64, observation: &mut [f64]) {
-        let reply = self.ask(&format!("reset {}", fold(seed)), "observation");
+        let reply = self.ask(&format!("reset {seed}"), "observation");
         self.observe(reply.as_deref(), observation);
     }
 
@@ -110,11 +110,6 @@ impl Env for PythonEnv {
         let view = painter.view();
         Ok(frame.fitted(view.width, view.height))
     }
-}
-
-/// NumPy's older generators, which many environments have, refuse seeds of more than 32 bits, other libraries of more than 31.
-pub(crate) fn fold(seed: u64) -> u32 {
-    (seed ^ (seed >> 32)) as u32 & 0x7fff_ffff
 }
 
 fn numbers(words: &str) -> Option<Vec<f64>> {

@@ -87,7 +87,7 @@ impl Process {
                 Err(RecvTimeoutError::Disconnected) => return None,
                 // what it said before it died may have come meanwhile
                 Err(RecvTimeoutError::Timeout) if !matches!(self.child.try_wait(), Ok(None)) => {
-                    return self.replies.try_recv().ok();
+                    return self.replies.recv_timeout(20 * GLANCE).ok();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
