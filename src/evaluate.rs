@@ -153,6 +153,7 @@ mod tests {
     use super::*;
     use crate::config::tests::with;
     use td_koopman_agents::device;
+    use td_koopman_envs::{Env, Spec, Step, register};
 
     #[test]
     fn mean_and_deviation_of_hand_numbers() {
@@ -183,6 +184,46 @@ mod tests {
         assert!((scores.discounted[0] - seen.0).abs() < 1e-9 * seen.0.abs(), "{scores:?} {}", seen.0);
         task.reset(Stream::new(5, "evaluation 0").seed());
         assert_eq!(scores.expected, [agent.value(task.observation())]);
+    }
+
+    /// The physics of the first episode diverges, which the next start makes it forget.
+    struct Brittle {
+        spec: Spec,
+        episodes: u8,
+        diverged: bool,
+    }
+
+    impl Env for Brittle {
+        fn spec(&self) -> &Spec {
+            &self.spec
+        }
+
+        fn reset(&mut self, _: u64, observation: &mut [f64]) {
+            (self.episodes, self.diverged) = (self.episodes + 1, false);
+            observation.fill(0.0);
+        }
+
+        fn step(&mut self, _: &[f64], _: &mut [f64]) -> Step {
+            self.diverged = self.episodes == 1;
+            Step { reward: if self.diverged { f64::NAN } else { 1.0 }, end: End::Terminated }
+        }
+
+        fn failure(&self) -> Option<td_koopman_envs::Error> {
+            self.diverged.then(|| td_koopman_envs::Error::Diverged { env: "brittle".into() })
+        }
+    }
+
+    /// Its return, not a number, went into the mean of all when another episode followed.
+    #[test]
+    fn an_evaluation_ends_with_the_first_episode_that_fails() {
+        let spec = || Spec::new("brittle", 3, &[(-1.0, 1.0)], 2);
+        register("brittle", move || Ok(Box::new(Brittle { spec: spec(), episodes: 0, diverged: false })))
+            .unwrap();
+        let config = with(&["env=pendulum", "model.hidden_dim=16", "planner.num_samples=16"]).unwrap();
+        let agent = Agent::new(&config.agent(), 3, 1, &mut Stream::new(1, "init"), &device::cpu());
+        let (mut task, stop) = (Task::open(&"brittle".into(), 0).unwrap(), AtomicBool::new(false));
+        let scores = evaluate(&agent, &mut task, agent.schedule(0), 2, 5, &stop, |_| {});
+        assert!(scores.is_none() && task.require_alive().is_err());
     }
 
     /// tdmpc2's evaluation script explored: two evaluations with one seed must be equal, and a longer one must begin

@@ -48,4 +48,16 @@ mod tests {
         assert!(write_atomically(&in_the_way, b"3").unwrap_err().to_string().contains("new/folder"));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
     }
+
+    /// `plot --out /dev/stdout` would have put a file in the place of it.
+    #[test]
+    fn what_a_link_points_to_is_written_and_the_link_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        fs::write(&file, "before").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_atomically(&link, b"after").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"after");
+    }
 }
