@@ -21,6 +21,7 @@
 #define __shared__ static
 #define __align__(bytes) alignas(bytes)
 #define __expf expf
+#define exp_of expf
 
 struct Dim3 {
     unsigned x, y, z;

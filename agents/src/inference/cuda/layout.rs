@@ -1,7 +1,7 @@
 //! Where the kernels find the numbers of the networks, and the header that tells them.
 
 use super::parts::{CriticParts, KoopmanParts, Linear, MotionParts, Parts};
-use super::shape::Machine;
+use super::sizes::Sizes;
 use crate::config::Precision;
 use crate::ops::{Activation, LAYER_NORM_EPSILON};
 use burn::prelude::*;
@@ -23,26 +23,6 @@ pub(super) struct Layout {
     pub vectors_len: usize,
     pub packed_len: usize,
     pub sizes: Sizes,
-}
-
-/// Sizes that shared memory and buffers follow from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sizes {
-    pub observation: usize,
-    pub action: usize,
-    pub warps: usize,
-    /// Numbers in a word.
-    per_word: usize,
-    /// Numbers of [z] of a row, a multiple of 8.
-    pub latent: usize,
-    /// Widest output that is kept.
-    widest: usize,
-    /// The same of the dynamics.
-    motion_widest: usize,
-    /// Where packed weights of the dynamics begin, and how many they are, in units of 16 bytes.
-    motion: [usize; 2],
-    states: usize,
-    gates: usize,
 }
 
 /// See `Packing` in `kernels/pack.cu`.
@@ -83,77 +63,6 @@ enum Input {
     LatentAction,
 }
 
-impl Sizes {
-    fn words(&self, numbers: usize) -> usize {
-        numbers.div_ceil(self.per_word)
-    }
-
-    /// 32-bit words of a latent.
-    pub fn latent_words(&self) -> usize {
-        self.words(self.latent)
-    }
-
-    /// Shared memory of a block of 16·`tiles` rows that asks any network, in bytes.
-    pub fn shared_bytes(&self, tiles: usize) -> usize {
-        self.block_bytes(tiles, self.widest)
-    }
-
-    /// Shared memory of one that asks the dynamics, and whether it has their weights there: it does if they fit.
-    pub fn motion_bytes(&self, tiles: usize, limit: usize) -> (usize, bool) {
-        self.with_motion(self.block_bytes(tiles, self.motion_widest), limit)
-    }
-
-    /// The same of a block of a cluster, which has buffers of its own for the dynamics.
-    pub fn team_bytes(&self, limit: usize) -> (usize, bool) {
-        self.with_motion(self.block_bytes(1, self.motion_widest) + self.hidden_bytes(1, self.widest), limit)
-    }
-
-    /// Whether clusters can ask the policy: there are some, and room for one of their blocks.
-    pub fn fit_in_teams(&self, machine: Machine) -> bool {
-        machine.team > 0 && self.team_bytes(machine.shared).0 <= machine.shared
-    }
-
-    fn with_motion(&self, bytes: usize, limit: usize) -> (usize, bool) {
-        let near = bytes + 16 * self.motion[1];
-        if near <= limit { (near, true) } else { (bytes, false) }
-    }
-
-    /// Buffers of hidden activations.
-    fn hidden_bytes(&self, tiles: usize, widest: usize) -> usize {
-        let stride = self.words(widest.next_multiple_of(16 * self.per_word)).next_multiple_of(8) + 4;
-        16 * tiles * 4 * stride * if self.in_place(tiles) { 1 } else { 2 }
-    }
-
-    /// What `Block` in `kernels/networks.cu` takes.
-    fn block_bytes(&self, tiles: usize, widest: usize) -> usize {
-        let (z, a) = (self.latent_words(), self.words(self.action));
-        let za = (z + a.next_multiple_of(16)).max((z + a).next_multiple_of(16)).next_multiple_of(8) + 4;
-        let fixed = 16 * tiles * (8 * self.warps + 4 * (za + self.states + self.gates));
-        fixed + self.hidden_bytes(tiles, widest)
-    }
-
-    /// What the compiler is told of the kernels of a machine, with blocks of so many tiles.
-    pub fn forms(&self, tiles: usize, machine: Machine) -> String {
-        let [near, team_near] = [self.motion_bytes(tiles, machine.shared), self.team_bytes(machine.shared)];
-        let [near, team_near] = [near.1, team_near.1].map(u8::from);
-        let team = machine.team;
-        format!(
-            "#define TILES {tiles}\n#define NEAR {near}\n#define TEAM {team}\n#define TEAM_NEAR {team_near}\n"
-        )
-    }
-
-    /// Whether layers of such blocks write where they read: `IN_PLACE` in `kernels/networks.cu`.
-    fn in_place(&self, tiles: usize) -> bool {
-        tiles == 4 && self.per_word == 1
-    }
-
-    /// Whether such blocks are possible with so many bytes of shared memory.
-    pub fn fit(&self, tiles: usize, shared: usize) -> bool {
-        let one_turn = self.widest <= 32 * self.warps;
-        self.shared_bytes(tiles) <= shared && (one_turn || !self.in_place(tiles))
-    }
-}
-
 impl Layout {
     /// Of networks whose critics are at most 512 wide, which a block holds at once; `None` of others.
     pub fn new(parts: &Parts, precision: Precision) -> Option<Self> {
@@ -169,7 +78,7 @@ impl Layout {
             MotionParts::Mlp(_) => (0, None),
             MotionParts::Koopman(koopman) => (latent / 2, koopman.gate.as_ref()),
         };
-        let sizes = Sizes {
+        let mut sizes = Sizes {
             observation: parts.encoder[0].0.dims()[0],
             action,
             warps: width.div_ceil(32).max(4),
@@ -180,7 +89,12 @@ impl Layout {
             motion: [0; 2],
             states: if modes > 0 { latent.next_multiple_of(8) } else { 0 },
             gates: gated.map_or(0, |(s, _)| outputs(s).next_multiple_of(8)),
+            beside: 0,
+            head: 0,
         };
+        sizes.beside = parts.beside(sizes).unwrap_or(0);
+        sizes.motion_widest = sizes.motion_widest.max(2 * sizes.beside);
+        sizes.widest = sizes.widest.max(sizes.motion_widest);
         if sizes.warps > 16 || parts.reward.len() != 3 {
             return None;
         }
@@ -199,15 +113,17 @@ impl Layout {
     }
 
     fn write(&mut self, parts: &Parts, precision: Precision, latent: usize, modes: usize, width: usize) {
-        let Sizes { observation, action, warps, widest, motion_widest, states, gates, .. } = self.sizes;
+        let Sizes { observation, action, warps, widest, motion_widest, states, gates, beside, .. } =
+            self.sizes;
+        let controls = self.sizes.controls();
         let bf16 = u8::from(precision == Precision::Bf16);
         let koopman = u8::from(modes > 0);
         let mut text = format!(
             "struct Layer {{ int weight, bias, pairs, tiles; }};\nstruct Last {{ int weight, bias; }};\n\
              struct Norm {{ int gamma, beta; }};\nstruct Critic {{ Layer input; Norm norm; Layer hidden; Last last; }};\n#define BF16 {bf16}\n#define WARPS {warps}\n\
-             #define REFIT_THREADS {}\n#define KOOPMAN {koopman}\n#define GATED {}\n\
+             #define REFIT_THREADS {}\n#define KOOPMAN {koopman}\n#define GATED {}\n#define BESIDE {beside}\n\
              constexpr int O = {observation}, A = {action}, D = {latent}, WIDEST = {widest}, MOTION_WIDEST = {motion_widest}, STATES = {states}, \
-             GATES = {gates}, CRITIC_WIDTH = {width};\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n",
+             GATES = {gates}, CONTROLS = {controls}, CRITIC_WIDTH = {width};\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n",
             super::REFIT_THREADS,
             u8::from(gates > 0),
         );
@@ -240,7 +156,9 @@ impl Layout {
             add("constexpr int RECONDITION_EVERY = 1;".into());
         }
         let [hidden @ .., last] = &parts.reward[..] else { unreachable!("three layers") };
+        let reward_at = self.packed_len;
         add(self.network("REWARD", hidden, Input::LatentAction, modes, 0));
+        self.sizes.head = self.packed_len - reward_at;
         let last = self.last(last);
         add(format!("__device__ constexpr Last REWARD_LAST = {last};"));
         add(self.network("POLICY", &parts.policy, Input::Latent, modes, 0));
@@ -347,6 +265,17 @@ impl Parts {
         widest.max(outputs(&self.critics[0].layers)).max(self.motion_widest())
     }
 
+    /// Columns for the hidden layer of a gate that the action encoder's can lie beside: both have one, and none of their layers has
+    /// more tiles than a block has warps.
+    fn beside(&self, sizes: Sizes) -> Option<usize> {
+        let MotionParts::Koopman(koopman) = &self.motion else { return None };
+        let (gate, control) = (&koopman.gate.as_ref()?.0, &koopman.action_encoder);
+        let narrow = gate.iter().chain(control).all(|(w, _)| w.dims()[1].div_ceil(8) <= sizes.warps);
+        let hidden = gate[0].0.dims()[1].max(control[0].0.dims()[1]);
+        let fits = gate.len() == 2 && control.len() == 2 && narrow && sizes.warps % 2 == 0;
+        fits.then(|| hidden.next_multiple_of(16 * sizes.per_word))
+    }
+
     /// The same of the dynamics.
     fn motion_widest(&self) -> usize {
         let outputs = |layers: &[Linear]| layers.iter().map(|(w, _)| w.dims()[1]).max().unwrap_or(0);
@@ -396,32 +325,5 @@ mod tests {
             let pairs: Vec<f32> = (0..modes).flat_map(|j| [lambda[j], lambda[modes + j]]).collect();
             assert!(vectors.windows(2 * modes).any(|w| w == pairs));
         }
-    }
-
-    /// The published sizes fit a block of an H100: 64 rows, in TF32 if layers work in place.
-    #[test]
-    fn blocks_fit_shared_memory() {
-        let sizes = |per_word| Sizes {
-            observation: 17,
-            action: 6,
-            warps: 16,
-            per_word,
-            latent: 56,
-            widest: 512,
-            motion_widest: 128,
-            motion: [0, 200 * 32 / per_word],
-            states: 56,
-            gates: 64,
-        };
-        let limit = 227 << 10;
-        assert!(sizes(2).fit(4, limit) && sizes(1).fit(4, limit));
-        // blocks of a cluster have two pairs of buffers
-        let machine = |team| Machine { multiprocessors: 132, shared: limit, team, clusters: 0 };
-        let wide = Sizes { widest: 1024, motion_widest: 1024, ..sizes(1) };
-        assert!(sizes(1).fit_in_teams(machine(8)) && !sizes(1).fit_in_teams(machine(0)));
-        assert!(wide.fit(1, limit) && !wide.fit_in_teams(machine(8)));
-        // a reward wider than the critics takes more turns than one
-        let wide = Sizes { widest: 520, ..sizes(1) };
-        assert!(wide.fit(2, limit) && !wide.fit(4, limit) && Sizes { widest: 520, ..sizes(2) }.fit(4, limit));
     }
 }

@@ -12,6 +12,7 @@ mod program;
 #[cfg(feature = "cuda")]
 mod session;
 mod shape;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +26,8 @@ use crate::cuda::CudaError;
 use crate::model::Returns;
 use crate::planner::{Budget, Mode, Noise};
 use crate::rng::{PolicyNoise, Stream};
-use layout::Sizes;
 use shape::Shape;
+use sizes::Sizes;
 #[cfg(feature = "cuda")]
 use {
     layout::Layout,

@@ -1,19 +1,20 @@
 //! The compiled kernels of some networks, their packed weights, and the buffers and graphs of plans.
 
-use super::layout::{Layout, Sizes};
+use super::layout::Layout;
 use super::session::Session;
-use super::shape::{Machine, Shape};
+use super::shape::Shape;
+use super::sizes::{Machine, Sizes, Tiles};
 use super::{KERNELS, TEAM};
 use crate::cuda::{self, ARITHMETIC, CudaError, grid};
 use cudarc::driver::sys::CUdevice_attribute::{
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
 };
 use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as SHARED_BYTES;
-use cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, PushKernelArg,
-};
-use std::collections::HashMap;
+use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, PushKernelArg};
+use std::collections::{HashMap, HashSet};
+use std::panic::resume_unwind;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 /// Buffers and graphs kept; a run needs one for every horizon and number of environments.
 const SESSIONS: usize = 16;
@@ -25,9 +26,7 @@ pub(super) struct Program {
     pub machine: Machine,
     context: Arc<CudaContext>,
     header: String,
-    /// By the tiles of their blocks.
-    modules: HashMap<usize, Arc<CudaModule>>,
-    functions: HashMap<(&'static str, usize), CudaFunction>,
+    kernels: HashMap<Kernel, CudaFunction>,
     raw: CudaSlice<f32>,
     packings: CudaSlice<i32>,
     packed_layers: u32,
@@ -38,6 +37,9 @@ pub(super) struct Program {
     sessions: HashMap<Shape, Session>,
 }
 
+/// Its name and the tiles of its blocks.
+type Kernel = (&'static str, Tiles);
+
 /// By device and header: compiling takes seconds.
 static PROGRAMS: LazyLock<Mutex<Programs>> = LazyLock::new(Default::default);
 
@@ -45,6 +47,23 @@ type Programs = HashMap<(usize, String), Arc<Mutex<Program>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A kernel, allowed as much shared memory as the device has.
+fn compile(
+    context: &Arc<CudaContext>,
+    text: String,
+    name: &str,
+    shared: usize,
+) -> Result<CudaFunction, CudaError> {
+    context.bind_to_thread()?;
+    let function = cuda::compile(context, text)?.load_function(name)?;
+    if !matches!(name, "pack" | "draw") {
+        // what a kernel has declared itself is not free any more
+        let bytes = shared - function.shared_size_bytes()? as usize;
+        function.set_attribute(SHARED_BYTES, bytes as i32)?;
+    }
+    Ok(function)
 }
 
 impl Program {
@@ -62,6 +81,10 @@ impl Program {
             return Ok(None);
         }
         let mut program = Self::new(context, layout)?;
+        if program.sizes.fit_in_teams(program.machine) {
+            let always = ["propose_together", "refit", "pack", "draw"].map(|name| (name, Tiles::ONE));
+            program.prepare(&always.into())?;
+        }
         // of eight blocks even GPUs that know clusters may have no room for one: small ones, or slices of large ones
         program.machine.clusters = program.clusters().unwrap_or(0);
         let program = Arc::new(Mutex::new(program));
@@ -82,8 +105,7 @@ impl Program {
                 clusters: 0,
             },
             header: layout.header.clone(),
-            modules: HashMap::new(),
-            functions: HashMap::new(),
+            kernels: HashMap::new(),
             raw: stream.alloc_zeros(layout.raw_len)?,
             packings: stream.clone_htod(&packings)?,
             packed_layers: layout.packings.len() as u32,
@@ -101,44 +123,34 @@ impl Program {
         if !self.sizes.fit_in_teams(self.machine) {
             return Ok(0);
         }
-        let function = self.function("propose_together", 1)?;
-        let bytes = self.sizes.team_bytes(self.machine.shared).0;
+        let function = self.kernel("propose_together", Tiles::ONE)?;
+        let bytes = self.sizes.team_bytes(self.machine.shared);
         let one = grid((self.machine.team, 1, 1), 32 * self.sizes.warps, bytes);
         Ok(function.occupancy_max_active_clusters(one, &self.stream)? as usize)
     }
 
-    /// The kernels with blocks of so many tiles: compiled when first used, since a plan needs one or two of three.
-    fn module(&mut self, tiles: usize) -> Result<Arc<CudaModule>, CudaError> {
-        if let Some(module) = self.modules.get(&tiles) {
-            return Ok(module.clone());
-        }
-        let source = format!("{}{}{ARITHMETIC}{KERNELS}", self.header, self.sizes.forms(tiles, self.machine));
-        let module = cuda::compile(&self.context, source)?;
-        self.modules.insert(tiles, module.clone());
-        Ok(module)
+    /// Compiles what there is not yet of these, all at once.
+    pub fn prepare(&mut self, wanted: &HashSet<Kernel>) -> Result<(), CudaError> {
+        let Self { context, header, sizes, machine, kernels, .. } = &*self;
+        let compiled = |(name, tiles): Kernel| {
+            let forms = sizes.forms(tiles, *machine);
+            let text = format!("{header}{forms}#define ONLY_{name}\n{ARITHMETIC}{KERNELS}");
+            move || Ok(((name, tiles), compile(context, text, name, machine.shared)?))
+        };
+        let missing = wanted.iter().filter(|kernel| !kernels.contains_key(kernel));
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> = missing.map(|kernel| scope.spawn(compiled(*kernel))).collect();
+            let join =
+                |thread: ScopedJoinHandle<_>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            threads.into_iter().map(join).collect::<Result<Vec<_>, CudaError>>()
+        })?;
+        self.kernels.extend(made);
+        Ok(())
     }
 
-    /// A kernel, allowed as much shared memory as the device has.
-    pub fn function(&mut self, name: &'static str, tiles: usize) -> Result<CudaFunction, CudaError> {
-        if let Some(function) = self.functions.get(&(name, tiles)) {
-            return Ok(function.clone());
-        }
-        let function = self.module(tiles)?.load_function(name)?;
-        if !matches!(name, "pack" | "draw") {
-            // what a kernel has declared itself is not free any more
-            let bytes = self.machine.shared - function.shared_size_bytes()? as usize;
-            function.set_attribute(SHARED_BYTES, bytes as i32)?;
-        }
-        self.functions.insert((name, tiles), function.clone());
-        Ok(function)
-    }
-
-    /// Tiles of 16 rows that a block takes of `rows`: as few as keep all multiprocessors busy, and no more than fit.
-    pub fn tiles(&self, rows: usize) -> usize {
-        let fits = |tiles: &usize| self.sizes.fit(*tiles, self.machine.shared);
-        let wanted = rows.div_ceil(16).div_ceil(self.machine.multiprocessors);
-        let largest = [4, 2, 1].into_iter().filter(fits).find(|tiles| *tiles <= wanted.max(1));
-        largest.unwrap_or(1)
+    pub fn kernel(&mut self, name: &'static str, tiles: Tiles) -> Result<CudaFunction, CudaError> {
+        self.prepare(&HashSet::from([(name, tiles)]))?;
+        Ok(self.kernels[&(name, tiles)].clone())
     }
 
     /// Puts the weights of `owner` in place, if they are not there.
@@ -149,7 +161,7 @@ impl Program {
         let (raw, vectors) = layout.read();
         self.stream.memcpy_htod(&raw, &mut self.raw)?;
         self.stream.memcpy_htod(&vectors, &mut self.vectors)?;
-        let pack = self.function("pack", 1)?;
+        let pack = self.kernel("pack", Tiles::ONE)?;
         let config = grid((32, self.packed_layers as usize, 1), 256, 0);
         let mut launch = self.stream.launch_builder(&pack);
         launch.arg(&self.packings).arg(&self.raw).arg(&mut self.weights);

@@ -2,6 +2,7 @@
 
 use super::program::Program;
 use super::shape::{Bases, Plan, Shape, Turn};
+use super::sizes::{Blocks, Tiles};
 use crate::cuda::{CudaError, grid, pinned, pinned_mut};
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
@@ -46,12 +47,12 @@ impl Session {
         let [weights, vectors] = program.addresses();
         let bases = Bases { weights, vectors, input: base(&device_input), work: base(&work) };
         let (plan, out) = (shape.plan(sizes, bases), shape.out(sizes, bases));
-        let draw = program.function("draw", 1)?;
-        let mut turns = Vec::new();
-        let tiles = |rows| program.tiles(rows);
-        for turn in shape.turns(sizes, tiles, program.machine) {
-            turns.push((program.function(turn.kernel, turn.tiles)?, turn));
-        }
+        let turns = shape.turns(sizes, Blocks::Suited, program.machine);
+        let kernels = turns.iter().map(|turn| (turn.kernel, turn.tiles));
+        program.prepare(&kernels.chain([("draw", Tiles::ONE)]).collect())?;
+        let draw = program.kernel("draw", Tiles::ONE)?;
+        let with_kernel = |turn: Turn| Ok((program.kernel(turn.kernel, turn.tiles)?, turn));
+        let turns: Vec<_> = turns.into_iter().map(with_kernel).collect::<Result<_, CudaError>>()?;
         // asking for these waits for the stream, which it may not while it captures
         let (table_at, source, target) = (base(&table), pinned_mut(&mut input)?, pinned_mut(&mut output)?);
         stream.synchronize()?;

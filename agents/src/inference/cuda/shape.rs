@@ -1,6 +1,6 @@
 //! What a plan of one shape is: its input, its numbers, and its kernels one after the other.
 
-use super::layout::Sizes;
+use super::sizes::{Blocks, Judged, Machine, Sizes, Tiles};
 use crate::config::PlannerKind;
 
 /// What makes two plans the same work on other numbers.
@@ -149,24 +149,11 @@ pub(super) struct Bases {
     pub work: u64,
 }
 
-/// What a device offers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Machine {
-    pub multiprocessors: usize,
-    /// Bytes of shared memory that a block can have.
-    pub shared: usize,
-    /// Blocks of a cluster, 0 if it knows none.
-    pub team: usize,
-    /// Clusters that can ask the policy at once.
-    pub clusters: usize,
-}
-
 /// A kernel's turn.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Turn {
     pub kernel: &'static str,
-    /// Tiles of 16 rows of a block.
-    pub tiles: usize,
+    pub tiles: Tiles,
     pub blocks: usize,
     pub threads: usize,
     /// Bytes of shared memory.
@@ -250,42 +237,40 @@ impl Shape {
         }
     }
 
-    /// The kernels behind the noise, with `tiles(rows)` tiles a block.
-    pub fn turns(&self, sizes: Sizes, tiles: impl Fn(usize) -> usize, machine: Machine) -> Vec<Turn> {
+    /// The kernels behind the noise.
+    pub fn turns(&self, sizes: Sizes, blocks: Blocks, machine: Machine) -> Vec<Turn> {
         let (e, threads) = (self.environments, 32 * sizes.warps);
-        let turn = |kernel, tiles: usize, blocks, arguments| {
+        let turn = |kernel, tiles: Tiles, blocks, arguments| {
             let shared = match kernel {
-                "imagine" => sizes.motion_bytes(tiles, machine.shared).0,
-                "propose_together" => sizes.team_bytes(machine.shared).0,
-                _ => sizes.shared_bytes(tiles),
+                "imagine" => sizes.imagine_bytes(tiles.rows, machine.shared),
+                "judge" => sizes.judge_bytes(tiles, machine.shared),
+                "propose_together" => sizes.team_bytes(machine.shared),
+                _ => sizes.shared_bytes(1),
             };
             Turn { kernel, tiles, blocks, threads, shared, arguments }
         };
         let groups = (e * self.proposed.max(1)).div_ceil(16);
         // clusters wait less, but many would wait for each other
         let first = match self.proposed > 0 && groups <= machine.clusters {
-            true => turn("propose_together", 1, groups * machine.team, vec![]),
-            false => turn("propose", 1, groups, vec![]),
+            true => turn("propose_together", Tiles::ONE, groups * machine.team, vec![]),
+            false => turn("propose", Tiles::ONE, groups, vec![]),
         };
         let mut turns = vec![first];
         for i in 0..self.iterations {
             // the first iteration scores the policy's sequences as well
             let rows = e * if i == 0 { self.candidates() } else { self.sampled };
             let iteration = i as i32;
-            let of_rows = tiles(rows);
-            turns.push(turn("imagine", of_rows, rows.div_ceil(16 * of_rows), vec![iteration]));
-            let judged = [self.horizon, self.depths].map(|n| rows * n);
-            let of_judged = tiles(judged[0] + judged[1]);
-            let [rewards, values] = judged.map(|rows| rows.div_ceil(16 * of_judged));
-            // asked apart, critics ask the policy twice: that is worth it where there is nothing else to do
-            let apart = rewards + 2 * values <= machine.multiprocessors;
-            let values = if apart { 2 * values } else { values };
+            let tiles = sizes.motion_tiles(blocks, rows, machine);
+            turns.push(turn("imagine", tiles, rows.div_ceil(16 * tiles.rows), vec![iteration]));
+            let [rewards, values] = [self.horizon, self.depths].map(|n| rows * n);
+            let tiles = sizes.judge_tiles(blocks, rewards, values, machine);
+            let Judged { rewards, values, apart } = Judged::new(tiles, rewards, values, machine);
             let arguments = vec![iteration, values as i32, i32::from(apart)];
-            turns.push(turn("judge", of_judged, values + rewards, arguments));
+            turns.push(turn("judge", tiles, values + rewards, arguments));
             let (last, explores) = (i32::from(i + 1 == self.iterations), i32::from(self.explores));
             turns.push(Turn {
                 kernel: "refit",
-                tiles: 1,
+                tiles: Tiles::ONE,
                 blocks: e,
                 threads: super::REFIT_THREADS,
                 shared: 8 * self.elites.next_power_of_two() + 4 * super::REFIT_THREADS,

@@ -10,7 +10,8 @@ use crate::learner::{Parameter, write_parameters};
 use crate::model::World;
 use crate::planner::Plan;
 use layout::Layout;
-use shape::{Bases, Machine};
+use shape::Bases;
+use sizes::{Blocks, Machine, Tiles};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 
@@ -41,21 +42,26 @@ const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned
 const LARGE: Machine = Machine { multiprocessors: 1000, shared: 1 << 18, team: TEAM, clusters: 1000 };
 /// The same weights stay where they are.
 const LEAN: Machine = Machine { shared: 0, ..LARGE };
+/// Room for the weights of MLP dynamics on their way, if not for all of them.
+const NARROW: Machine = Machine { shared: 50_000, ..SMALL };
 const SMALL: Machine = Machine { multiprocessors: 0, shared: 0, team: 0, clusters: 0 };
 
-/// How a plan is cut into blocks.
-type Cut = (usize, Machine);
+/// How a plan is cut into blocks: tiles of all, tiles of those that ask for values, and on what machine.
+type Cut = (usize, usize, Machine);
 
 /// A plan as a GPU makes it, with blocks of so many tiles.
 fn plan_on_host(
     parts: &Parts,
     precision: Precision,
-    (tiles, machine): Cut,
+    (tiles, values, machine): Cut,
     question: Question,
 ) -> Vec<Answer> {
     let layout = Layout::new(parts, precision).expect("narrow networks");
     let sizes = layout.sizes;
-    let header = layout.header.clone() + &sizes.forms(tiles, machine);
+    let tiles = Tiles { rows: tiles, values };
+    let forms = sizes.forms(tiles, machine);
+    assert!(forms.contains("MOTION_STREAMS 1") == (machine.shared == NARROW.shared), "{forms}");
+    let header = layout.header.clone() + &forms + "#define EVERY_KERNEL\n";
     let text = on_host(&header, KERNELS) + ENTRY;
     // SAFETY: the function above has this type.
     let run = unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) };
@@ -84,7 +90,7 @@ fn plan_on_host(
     };
     let plan = shape.plan(sizes, bases);
     // with one tile a block, critics are asked apart
-    let turns = shape.turns(sizes, |_| tiles, machine);
+    let turns = shape.turns(sizes, Blocks::Of(tiles), machine);
     assert_eq!(turns[0].kernel == "propose_together", machine.clusters > 0);
     for turn in turns {
         let kernel = NAMES.iter().position(|name| *name == turn.kernel).expect("a kernel of plans");
@@ -155,19 +161,19 @@ fn agree(name: &str, config: &AgentConfig, cut: Cut) {
 
 #[test]
 fn plans_of_koopman_dynamics_are_those_of_packed_networks() {
-    agree("gated", &config(DynamicsKind::Koopman), (1, LARGE));
+    agree("gated", &config(DynamicsKind::Koopman), (1, 1, LARGE));
     let mut many = config(DynamicsKind::Koopman);
     many.planner.num_elites = 40;
-    agree("gated, nearly all candidates count", &many, (1, LARGE));
+    agree("gated, nearly all candidates count", &many, (1, 1, LARGE));
     let mut held = config(DynamicsKind::Koopman);
     (held.model.koopman.control.form, held.model.koopman.control.recondition_every) =
         (ControlForm::Bilinear, 2);
     held.planner.depth_lambda = 0.6;
-    agree("bilinear and held, values at all depths", &held, (2, SMALL));
+    agree("bilinear and held, values at all depths", &held, (2, 2, SMALL));
     let mut additive = config(DynamicsKind::Koopman);
     additive.model.koopman.control.form = ControlForm::Additive;
     additive.planner.kind = PlannerKind::Cem;
-    agree("additive, cem, in place", &additive, (4, SMALL));
+    agree("additive, cem, in place", &additive, (4, 4, SMALL));
 }
 
 #[test]
@@ -175,8 +181,10 @@ fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
     let mut config = config(DynamicsKind::Mlp);
     (config.model.latent_dim, config.model.hidden_dim) = (15, 40);
     config.planner.kind = PlannerKind::Mppi2;
-    agree("mlp, mppi2", &config, (1, LEAN));
-    agree("mlp, in place", &config, (4, SMALL));
+    agree("mlp, mppi2", &config, (1, 1, LEAN));
+    agree("mlp, in place", &config, (4, 4, SMALL));
+    config.model.hidden_dim = 64;
+    agree("mlp, weights through shared memory", &config, (4, 4, NARROW));
 }
 
 /// What is summed with what does not depend on how many rows a block has, or on where the weights are.
@@ -191,8 +199,8 @@ fn a_plan_is_the_same_in_blocks_of_any_size() {
             let numbers = found.flat_map(|(found, _)| [found.action, found.mean, vec![found.elite_score]]);
             numbers.flatten().map(f32::to_bits).collect::<Vec<u32>>()
         };
-        let alone = bits((1, LARGE));
-        for cut in [(1, LEAN), (1, SMALL), (2, LARGE), (2, SMALL), (4, LARGE), (4, SMALL)] {
+        let alone = bits((1, 1, LARGE));
+        for cut in [(1, 1, LEAN), (1, 1, SMALL), (2, 2, LARGE), (2, 1, SMALL), (4, 4, LARGE), (4, 2, SMALL)] {
             assert!(bits(cut) == alone, "{dynamics:?}, {cut:?}");
         }
     }
@@ -202,7 +210,7 @@ fn a_plan_is_the_same_in_blocks_of_any_size() {
 #[test]
 fn plans_in_bfloat16_have_nearly_the_scores_of_others() {
     for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
-        for (found, known) in decide(&config(dynamics), Precision::Bf16, (1, LARGE)) {
+        for (found, known) in decide(&config(dynamics), Precision::Bf16, (1, 1, LARGE)) {
             assert!(
                 (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(0.2),
                 "{dynamics:?}: {} instead of {}",

@@ -17,6 +17,15 @@ struct Far {
     __device__ static uint4 load(const uint4 *from) { return __ldg(from); }
 };
 
+// The same for blocks of 64 rows, whose sums leave no registers for loads: they are on their way to shared memory, SLOTS times 16 bytes
+// of every thread, which no other thread reads.
+struct Streamed {
+    static constexpr int SLOTS = 8;
+    const uint4 *all;
+    uint4 *slots; // [SLOTS, THREADS]
+    __device__ const uint4 *at(int i) const { return all + i; }
+};
+
 // Those of the dynamics in shared memory.
 struct Near {
     const uint4 *here;
@@ -24,13 +33,72 @@ struct Near {
     __device__ static uint4 load(const uint4 *from) { return *from; }
 };
 
+// What a warp multiplies with: NT tiles, of which AHEAD pairs are on their way. Which of its registers one is in is known every TURN pairs.
+template <class Weights, int NT, int AHEAD> struct Fragments {
+    static constexpr int TURN = AHEAD;
+    const uint4 *w[NT];
+    uint4 next[AHEAD][NT];
+
+    __device__ Fragments(const Weights &weights, const Layer &l, int first, int pairs) {
+#pragma unroll
+        for (int n = 0; n < NT; n++) {
+            w[n] = weights.at(l.weight) + (first + n < l.tiles ? first + n : l.tiles - 1) * l.pairs * 32 + threadIdx.x % 32;
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++) next[i][n] = Weights::load(w[n] + (i < pairs ? i : 0) * 32);
+        }
+    }
+
+    // Pair p, which is the i-th of its turn.
+    __device__ void take(uint4 *b, int i, int p, int pairs) {
+#pragma unroll
+        for (int n = 0; n < NT; n++) {
+            b[n] = next[i][n];
+            if (p + AHEAD < pairs) next[i][n] = Weights::load(w[n] + (p + AHEAD) * 32);
+        }
+    }
+};
+
+template <int NT, int IN_REGISTERS> struct Fragments<Streamed, NT, IN_REGISTERS> {
+    static constexpr int AHEAD = Streamed::SLOTS / NT, TURN = NT == 1 ? 2 : 1;
+    const uint4 *w[NT];
+    uint4 *slots;
+
+    __device__ Fragments(const Streamed &weights, const Layer &l, int first, int pairs) : slots(weights.slots + threadIdx.x) {
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+            w[n] = weights.at(l.weight) + (first + n < l.tiles ? first + n : l.tiles - 1) * l.pairs * 32 + threadIdx.x % 32;
+#pragma unroll
+        for (int p = 0; p < AHEAD; p++) copy(p, pairs);
+    }
+
+    __device__ uint4 *slot(int p, int n) const { return slots + (p % AHEAD * NT + n) * THREADS; }
+
+    __device__ void copy(int p, int pairs) const {
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+            if (p < pairs) copy_async<4>((u32 *)slot(p, n), (const float *)(w[n] + p * 32), 4);
+        commit_copies();
+    }
+
+    __device__ void take(uint4 *b, int, int p, int pairs) const {
+        wait_for_copies<AHEAD - 1>();
+#pragma unroll
+        for (int n = 0; n < NT; n++) b[n] = *slot(p, n);
+        copy(p + AHEAD, pairs);
+    }
+};
+
 // The products of a layer: `after(at, y0, y1)` gets two neighbouring columns with their bias. A block waits for the cache and for little
 // else: its warps have AHEAD loads on their way. Products of one tile would wait for each other as well: they are CHAINS sums, until the end.
-template <int MT, int NT, int CHAINS, int AHEAD, class Weights, class After>
+// The block's warps can be SHARES groups, each with a layer of its own, which may not work in place.
+template <int MT, int NT, int CHAINS, int AHEAD, int SHARES = 1, class Weights, class After>
 __device__ inline void product(const Layer l, const u32 *x, int stride, const Weights weights, const float *vectors, After after) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    static_assert(!IN_PLACE<MT> || WIDEST <= 32 * WARPS, "one turn for all columns of a layer");
-    for (int first = warp * NT; first < l.tiles || IN_PLACE<MT>; first += WARPS * NT) {
+    using Loads = Fragments<Weights, NT, AHEAD>;
+    constexpr bool REPLACES = IN_PLACE<MT> && SHARES == 1;
+    static_assert(2 * Loads::TURN % CHAINS == 0, "a pair's sum is known every turn");
+    const int warp = threadIdx.x / 32 % (WARPS / SHARES), lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    static_assert(!REPLACES || WIDEST <= 32 * WARPS, "one turn for all columns of a layer");
+    for (int first = warp * NT; first < l.tiles || REPLACES; first += WARPS / SHARES * NT) {
         const int pairs = first < l.tiles ? l.pairs : 0;
         float sum[CHAINS][MT][NT][4];
 #pragma unroll
@@ -42,28 +110,16 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const We
 #pragma unroll
                 for (int i = 0; i < 4 * CHAINS; i++) sum[i / 4][m][n][i % 4] = i < 4 ? bias[i % 2] : 0.0f;
         }
-        const uint4 *w[NT];
-        uint4 next[AHEAD][NT];
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-            const int tile = first + n < l.tiles ? first + n : l.tiles - 1;
-            w[n] = weights.at(l.weight) + tile * l.pairs * 32 + lane;
-#pragma unroll
-            for (int i = 0; i < AHEAD; i++) next[i][n] = Weights::load(w[n] + (i < pairs ? i : 0) * 32);
-        }
+        Loads loads(weights, l, first, pairs);
         const u32 *row = x + lane % 16 * stride + lane / 16 * 4;
 #pragma unroll 1
-        for (int from = 0; from < pairs; from += AHEAD) {
+        for (int from = 0; from < pairs; from += Loads::TURN) {
 #pragma unroll
-            for (int i = 0; i < AHEAD; i++) {
+            for (int i = 0; i < Loads::TURN; i++) {
                 const int p = from + i;
                 if (p >= pairs) break;
                 uint4 b[NT];
-#pragma unroll
-                for (int n = 0; n < NT; n++) {
-                    b[n] = next[i][n];
-                    if (p + AHEAD < pairs) next[i][n] = Weights::load(w[n] + (p + AHEAD) * 32);
-                }
+                loads.take(b, i, p, pairs);
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
 #pragma unroll
@@ -77,7 +133,7 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const We
                 }
             }
         }
-        if (IN_PLACE<MT>) __syncthreads();
+        if (REPLACES) __syncthreads();
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             if (first + n >= l.tiles) continue;
@@ -91,7 +147,7 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const We
                 after(At{16 * m + g + 8, column, 2 * m + 1, n}, y[2], y[3]);
             }
         }
-        if (IN_PLACE<MT>) break;
+        if (REPLACES) break;
     }
 }
 
@@ -112,30 +168,33 @@ __device__ inline void dense(const Layer l, const u32 *x, int stride, const Weig
 struct Alone {
     static constexpr int BLOCKS = 1;
     __device__ static void wait() {}
-    __device__ static u32 *of(u32 *own, int) { return own; }
 };
 
 #if TEAM
-// The blocks of a cluster: each makes a part of every hidden layer for all of them, since one alone would wait for the weights. Buffers that
-// two layers write in turn need no more than a wait behind each.
+// The blocks of a cluster: each makes a part of every hidden layer, since one alone would wait for the weights, and reads the others'.
+// Buffers that two layers write in turn need no more than a wait behind each.
 struct Together {
     static constexpr int BLOCKS = TEAM;
     __device__ static void wait() { wait_for_cluster(); }
-    __device__ static u32 *of(u32 *own, int block) { return in_block(own, block); }
 };
 #endif
 
+// What a block asks.
+enum Asks { HEADS, DYNAMICS_TOO };
+
 // A block's shared memory and the networks, of which no hidden layer is wider than WIDTH.
-template <int MT, int WIDTH, class Weights> struct Block {
+template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Block {
     static constexpr int ROWS = 16 * MT, HIDDEN_STRIDE = stride_of(WIDTH);
     // words of the buffers of hidden activations, and of everything else
-    static constexpr int HIDDEN = ROWS * HIDDEN_STRIDE * (IN_PLACE<MT> ? 1 : 2), FIXED = ROWS * (2 * WARPS + ZA_STRIDE + STATES + GATES);
+    static constexpr int MOTION = ASKS == HEADS ? 0 : STATES + GATES + CONTROLS;
+    static constexpr int HIDDEN = ROWS * HIDDEN_STRIDE * (IN_PLACE<MT> ? 1 : 2), FIXED = ROWS * (2 * WARPS + ZA_STRIDE + MOTION);
     Weights weights;
     const float *vectors;
     u32 *za;        // [ROWS, ZA_STRIDE]
     u32 *hidden[2]; // [ROWS, HIDDEN_STRIDE], one if layers work in place
     float *state;   // [ROWS, A_AT], Koopman only
     float *gate;    // [ROWS, GATES], Koopman with a gate only
+    float *control; // [ROWS, CONTROLS], if gate and action encoder are asked at once
     float2 *partial; // [ROWS, WARPS]
 
     __device__ Block(u32 *memory, u32 *buffers, const Weights weights, const float *vectors) : weights(weights), vectors(vectors) {
@@ -143,6 +202,7 @@ template <int MT, int WIDTH, class Weights> struct Block {
         za = (u32 *)(partial + ROWS * WARPS);
         state = (float *)(za + ROWS * ZA_STRIDE);
         gate = state + ROWS * STATES;
+        control = gate + ROWS * GATES;
         hidden[0] = buffers;
         hidden[1] = buffers + (IN_PLACE<MT> ? 0 : ROWS * HIDDEN_STRIDE);
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
@@ -164,9 +224,8 @@ template <int MT, int WIDTH, class Weights> struct Block {
         for (int i = 0; i < COUNT - 1; i++) {
             const u32 *from = i == 0 ? x : hidden[(i + 1) % 2];
             if constexpr (Who::BLOCKS == 1) elu_layer(layers[i], from, i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
-            else part_of_elu_layer<Who>(layers[i], from, i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
+            else shared_elu_layer<Who>(layers[i], from, i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
             __syncthreads();
-            Who::wait();
         }
         dense<MT>(layers[COUNT - 1], COUNT == 1 ? x : hidden[COUNT % 2], COUNT == 1 ? stride : HIDDEN_STRIDE, weights, vectors, after);
     }
@@ -176,19 +235,54 @@ template <int MT, int WIDTH, class Weights> struct Block {
                   [&](At at, float a, float b) { put(to + at.row * HIDDEN_STRIDE, at.column, elu(a), elu(b)); });
     }
 
-    // The columns that are this block's, to all blocks; with the sums of the whole layer.
-    template <class Who> __device__ void part_of_elu_layer(const Layer l, const u32 *x, int stride, u32 *to) const {
-        const int most = (l.tiles + Who::BLOCKS - 1) / Who::BLOCKS, from = blockIdx.x % Who::BLOCKS * most, rest = l.tiles - from;
+    // The columns that are this block's, with the sums of the whole layer, and then those of the others.
+    template <class Who> __device__ void shared_elu_layer(const Layer l, const u32 *x, int stride, u32 *to) const {
+        const int most = (l.tiles + Who::BLOCKS - 1) / Who::BLOCKS, own = blockIdx.x % Who::BLOCKS, from = own * most, rest = l.tiles - from;
         const Layer part{l.weight + from * l.pairs * 32, l.bias + 8 * from, l.pairs, rest < most ? rest : most};
-        auto after = [&](At at, float a, float b) {
-            a = elu(a);
-            b = elu(b);
-            for (int i = 0; i < Who::BLOCKS; i++) put(Who::of(to, i) + at.row * HIDDEN_STRIDE, 8 * from + at.column, a, b);
-        };
+        auto after = [&](At at, float a, float b) { put(to + at.row * HIDDEN_STRIDE, 8 * from + at.column, elu(a), elu(b)); };
         if (tiles_of_a_warp(l.tiles) == 4) product<MT, 1, 1, 8>(part, x, stride, weights, vectors, after);
         else if (tiles_of_a_warp(l.tiles) == 2) product<MT, 1, 2, 8>(part, x, stride, weights, vectors, after);
         else product<MT, 1, 4, 8>(part, x, stride, weights, vectors, after);
+        Who::wait();
+        // 16 bytes at once: a tile's columns are one or two of these
+        constexpr int PIECES = 2 / PER_WORD;
+        const int pieces = l.tiles * PIECES;
+#pragma unroll 4
+        for (int i = threadIdx.x; i < ROWS * pieces; i += THREADS) {
+            const int r = i / pieces, piece = i % pieces, owner = piece / (most * PIECES);
+            u32 *at = to + r * HIDDEN_STRIDE + 4 * piece;
+            if (owner != own) *(uint4 *)at = *(const uint4 *)in_block(at, owner);
+        }
     }
+
+#if BESIDE
+    // Gate and action encoder, each by half of the warps: they are narrow, and a step waits for every layer.
+    __device__ void gate_and_control() const {
+        const bool gates = threadIdx.x < THREADS / 2;
+        const int from = gates ? 0 : BESIDE;
+        product<MT, 1, 4, AHEAD_OF<MT, 1>, 2>(
+            gates ? GATE[0] : ACTION_ENCODER[0], za + (gates ? 0 : Z_WORDS), ZA_STRIDE, weights, vectors,
+            [&](At at, float a, float b) { put(hidden[0] + at.row * HIDDEN_STRIDE, from + at.column, elu(a), elu(b)); });
+        __syncthreads();
+        product<MT, 1, 4, AHEAD_OF<MT, 1>, 2>(
+            gates ? GATE[1] : ACTION_ENCODER[1], hidden[0] + words(from), HIDDEN_STRIDE, weights, vectors, [&](At at, float a, float b) {
+                if (gates) bounded(at, a, b);
+                else {
+                    control[at.row * CONTROLS + at.column] = a;
+                    control[at.row * CONTROLS + at.column + 1] = b;
+                }
+            });
+        __syncthreads();
+    }
+#endif
+
+#if GATED
+    __device__ void bounded(At at, float a, float b) const {
+        float *g = gate + at.row * GATES + at.column;
+        g[0] = 1.0f + GATE_BOUND(a);
+        g[1] = 1.0f + GATE_BOUND(b);
+    }
+#endif
 
     // A layer with ELU and behind it one of a single number, which `read(row, number)` gets.
     template <class Read> __device__ void single(const Layer l, const Last last, const u32 *x, Read read) const {
@@ -291,26 +385,26 @@ template <int MT, int WIDTH, class Weights> struct Block {
     // [z | a] to the next z. `renew` says whether the gate looks at z again.
     template <class Who = Alone> __device__ void step(bool renew) const {
 #if KOOPMAN
+        // not where the last layer reads
+        u32 *pushed = hidden[(sizeof(ACTION_ENCODER) / sizeof(Layer) + 1) % 2];
+#if BESIDE
+        if (renew) {
+            gate_and_control();
+            for (int i = threadIdx.x; i < ROWS * (CONTROLS / 2); i += THREADS) {
+                const int r = i / (CONTROLS / 2), c = i % (CONTROLS / 2) * 2;
+                const float *g = gate + r * GATES + c, *a = control + r * CONTROLS + c;
+                put(pushed + r * HIDDEN_STRIDE, c, a[0] * g[0], a[1] * g[1]);
+            }
+        } else push(pushed);
+#else
 #if GATED
         if (renew) {
-            network(GATE, za, ZA_STRIDE, [&](At at, float a, float b) {
-                float *g = gate + at.row * GATES + at.column;
-                g[0] = 1.0f + GATE_BOUND(a);
-                g[1] = 1.0f + GATE_BOUND(b);
-            });
+            network(GATE, za, ZA_STRIDE, [&](At at, float a, float b) { bounded(at, a, b); });
             __syncthreads();
         }
 #endif
-        // not where the last layer reads
-        u32 *pushed = hidden[(sizeof(ACTION_ENCODER) / sizeof(Layer) + 1) % 2];
-        network(ACTION_ENCODER, za + Z_WORDS, ZA_STRIDE, [&](At at, float a, float b) {
-#if GATED
-            const float *g = gate + at.row * GATES + at.column;
-            a *= g[0];
-            b *= g[1];
+        push(pushed);
 #endif
-            put(pushed + at.row * HIDDEN_STRIDE, at.column, a, b);
-        });
         __syncthreads();
         // real and imaginary parts are neighbours here, see `pack`
         dense<MT>(INPUT, pushed, HIDDEN_STRIDE, weights, vectors, [&](At at, float re, float im) {
@@ -323,6 +417,20 @@ template <int MT, int WIDTH, class Weights> struct Block {
 #endif
         __syncthreads();
     }
+
+#if KOOPMAN
+    // What the action does, with the gate that is there.
+    __device__ void push(u32 *to) const {
+        network(ACTION_ENCODER, za + Z_WORDS, ZA_STRIDE, [&](At at, float a, float b) {
+#if GATED
+            const float *g = gate + at.row * GATES + at.column;
+            a *= g[0];
+            b *= g[1];
+#endif
+            put(to + at.row * HIDDEN_STRIDE, at.column, a, b);
+        });
+    }
+#endif
 
     // a = clamp(tanh π(z) + noise(row, i)); calls `said(row, i, a)`.
     template <class Who = Alone, class Noise, class Said> __device__ void policy(Noise noise, Said said) const {

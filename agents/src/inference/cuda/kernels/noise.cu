@@ -22,6 +22,7 @@ struct Segment {
     int from, count, kind;
 };
 
+#if defined(EVERY_KERNEL) || defined(ONLY_draw)
 extern "C" __global__ void draw(const u32 *seeds, const Segment *segments, float policy_std, float *noise) {
     const Segment s = segments[blockIdx.y];
     const int environment = blockIdx.z;
@@ -44,3 +45,4 @@ extern "C" __global__ void draw(const u32 *seeds, const Segment *segments, float
         for (int k = 0; k < 4 && i + k < s.count; k++) noise[s.from + environment * s.count + i + k] = y[k];
     }
 }
+#endif

@@ -6,9 +6,12 @@
 // laid out as tensor cores want them (see `pack`) and come from the second-level cache, each 16 bytes a thread; those of the
 // dynamics, which every step needs again, are copied to shared memory where there is room.
 //
-// These files are one text, in the order of `mod.rs`. A header made by `layout.rs` comes before them: sizes, layers (struct Layer), BF16 (0: TF32), WARPS, TILES, a
-// sixteenth of the rows of a block, TEAM, the blocks of a cluster (0 without), and NEAR and TEAM_NEAR: whether `imagine` and
-// `propose_together` copy the weights of the dynamics.
+// These files are one text, in the order of `mod.rs`. Headers made by `layout.rs` and `sizes.rs` come before them: sizes, layers (struct
+// Layer), BF16 (0: TF32), WARPS, TILES, a sixteenth of the rows of a block, VALUE_TILES, the same of blocks of `judge` that ask for
+// values, TEAM, the blocks of a cluster (0 without), NEAR and TEAM_NEAR: whether `imagine` and `propose_together` copy the weights of
+// the dynamics, MOTION_STREAMS and JUDGE_STREAMS: whether weights go through shared memory in large blocks of `imagine` and `judge`,
+// and BESIDE: the columns of the gate's hidden layer, if the action encoder's lies beside it (or 0). ONLY_… names the kernel that is
+// wanted, since compiling takes seconds; with EVERY_KERNEL it is all of them.
 
 #if BF16
 constexpr int PER_WORD = 2;

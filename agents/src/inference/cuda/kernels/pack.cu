@@ -11,6 +11,7 @@ struct Packing {
 // A complex vector lies as all real and then all imaginary parts in `raw`, here as pairs.
 __device__ inline int unpaired(int i, int modes) { return i < 2 * modes ? i % 2 * modes + i / 2 : i; }
 
+#if defined(EVERY_KERNEL) || defined(ONLY_pack)
 extern "C" __global__ void pack(const Packing *packings, const float *raw, uint4 *weights) {
     const Packing p = packings[blockIdx.y];
     const int total = p.tiles * p.pairs * 32;
@@ -33,3 +34,4 @@ extern "C" __global__ void pack(const Packing *packings, const float *raw, uint4
         weights[p.to + i] = make_uint4(w[0], w[1], w[2], w[3]);
     }
 }
+#endif

@@ -60,8 +60,6 @@ __device__ inline void propose_by(const Plan &p, const Heads &heads, const Motio
     });
     __syncthreads();
     if (p.P == 0) return;
-    // before others write to this one's buffers
-    Who::wait();
     const int candidates = p.N + p.P;
     for (int k = 0; k < p.H; k++) {
         heads.template policy<Who>([&](int r, int i) { return first + r < rows ? p.policy_steps[((first + r) * p.H + k) * A + i] : 0.0f; },
@@ -72,6 +70,8 @@ __device__ inline void propose_by(const Plan &p, const Heads &heads, const Motio
                                    });
         if (k + 1 < p.H) motion.template step<Who>(true);
     }
+    // others may still read what this one has made
+    Who::wait();
 }
 
 // The weights of the dynamics, to be used behind the next barrier of the block.
@@ -91,29 +91,51 @@ template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration
 #if NEAR
     using Motion = Block<MT, MOTION_WIDEST, Near>;
     const Motion b(memory, copy_near((uint4 *)(memory + Motion::FIXED + Motion::HIDDEN), p.weights), p.vectors);
+#elif MOTION_STREAMS
+    using Motion = Block<MT, MOTION_WIDEST, Streamed>;
+    const Motion b(memory, Streamed{p.weights, (uint4 *)(memory + Motion::FIXED + Motion::HIDDEN)}, p.vectors);
 #else
     const Block<MT, MOTION_WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
 #endif
     const Rows rows(p, iteration);
     const int first = blockIdx.x * b.ROWS, candidates = p.N + p.P;
+    // actions that a thread makes, and what of: it asks for the next step's before it goes through this one's
+    constexpr int EACH = (b.ROWS * A + THREADS - 1) / THREADS;
+    float mean[EACH], std[EACH], noise[EACH];
+    auto action = [&](int j, int k) {
+        const int i = threadIdx.x + j * THREADS, q = first + i / A;
+        return i < b.ROWS * A && q < rows.count ? p.actions + ((q / rows.each * candidates + q % rows.each) * p.H + k) * A + i % A : nullptr;
+    };
+    auto ask = [&](int k) {
+#pragma unroll
+        for (int j = 0; j < EACH; j++) {
+            const int i = threadIdx.x + j * THREADS, q = first + i / A, e = q / rows.each, n = q % rows.each;
+            if (i >= b.ROWS * A || q >= rows.count) continue;
+            const int at = (e * p.H + k) * A + i % A;
+            const float *samples = p.samples + (size_t)iteration * p.E * p.N * p.H * A;
+            mean[j] = n < p.N ? p.mean[at] : *action(j, k);
+            std[j] = n < p.N ? p.std[at] : 0.0f;
+            noise[j] = n < p.N ? samples[((e * p.N + n) * p.H + k) * A + i % A] : 0.0f;
+        }
+    };
+    ask(0);
     for (int i = threadIdx.x; i < b.ROWS * (A_AT / 2); i += THREADS) {
         const int r = i / (A_AT / 2), c = i % (A_AT / 2) * 2, q = first + r;
         const float *z = p.z0 + (q < rows.count ? q / rows.each : 0) * A_AT + c;
         b.latent(r, c, z[0], z[1]);
     }
     for (int k = 0; k < p.H; k++) {
-        for (int i = threadIdx.x; i < b.ROWS * A; i += THREADS) {
-            const int r = i / A, j = i % A, q = first + r;
-            if (q >= rows.count) continue;
-            const int e = q / rows.each, n = q % rows.each;
-            float *action = p.actions + ((e * candidates + n) * p.H + k) * A + j;
-            if (n < p.N) {
-                const int at = (e * p.H + k) * A + j;
-                const float *noise = p.samples + (size_t)iteration * p.E * p.N * p.H * A;
-                *action = clamp(p.mean[at] + p.std[at] * noise[((e * p.N + n) * p.H + k) * A + j], 1.0f);
-            }
-            b.act(r, j, *action);
+#pragma unroll
+        for (int j = 0; j < EACH; j++) {
+            float *to = action(j, k);
+            if (to == nullptr) continue;
+            // the policy's, which has no deviation, comes back as it is
+            const float a = clamp(mean[j] + std[j] * noise[j], 1.0f);
+            *to = a;
+            const int i = threadIdx.x + j * THREADS;
+            b.act(i / A, i % A, a);
         }
+        if (k + 1 < p.H) ask(k + 1);
         __syncthreads();
         b.step(k % RECONDITION_EVERY == 0);
         for (int i = threadIdx.x; i < b.ROWS * Z_WORDS; i += THREADS) {
@@ -126,69 +148,99 @@ template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration
     }
 }
 
-// Values where they count, and rewards of all steps: blocks of values, which take longer, then blocks of rewards. With `apart` a block
-// asks one critic, and there are as many for the other.
-template <int MT> __device__ inline void judge_of(const Plan &p, int iteration, int value_blocks, bool apart, u32 *memory) {
-    const Block<MT, WIDEST, Far> b(memory, Far{p.weights}, p.vectors);
-    const Rows rows(p, iteration);
-    const int candidates = p.N + p.P, groups = apart ? value_blocks / 2 : value_blocks;
-    const bool valued = (int)blockIdx.x < value_blocks;
-    const int per = valued ? p.depths : p.H, first = (valued ? blockIdx.x % groups : blockIdx.x - value_blocks) * b.ROWS;
-    const int total = rows.count * per;
-    // candidate and step of row r; the step of a value is that before its latent
-    auto candidate = [&](int r) { const int q = (first + r) / per; return q / rows.each * candidates + q % rows.each; };
-    auto depth = [&](int r) { return (first + r) % per + p.H - per; };
-    for (int i = threadIdx.x; i < b.ROWS * Z_WORDS; i += THREADS) {
-        const int r = i / Z_WORDS, w = i % Z_WORDS;
-        if (first + r >= total) continue;
-        const int k = depth(r) - (valued ? 0 : 1);
-        if (k >= 0) b.row(r)[w] = p.latents[((size_t)candidate(r) * p.H + k) * Z_WORDS + w];
-        else {
-            const float *z = p.z0 + (first + r) / per / rows.each * A_AT + w * PER_WORD;
-            b.row(r)[w] = word(z[0], z[PER_WORD - 1]);
+// What a block of `judge` asks about: the last `per` steps of every candidate, one after the other, from `first` on.
+struct Steps {
+    const Plan &p;
+    Rows rows;
+    int per, first;
+
+    __device__ Steps(const Plan &p, int iteration, int per, int first) : p(p), rows(p, iteration), per(per), first(first) {}
+    __device__ bool here(int r) const { return first + r < rows.count * per; }
+    __device__ int environment(int r) const { return (first + r) / per / rows.each; }
+    __device__ int of_environment(int r) const { return (first + r) / per % rows.each; }
+    __device__ size_t candidate(int r) const { return environment(r) * (p.N + p.P) + of_environment(r); }
+    __device__ int step(int r) const { return (first + r) % per + p.H - per; }
+
+    // Latents behind steps, or `before` of them.
+    template <class Heads> __device__ void load(const Heads &b, int before) const {
+        for (int i = threadIdx.x; i < b.ROWS * Z_WORDS; i += THREADS) {
+            const int r = i / Z_WORDS, w = i % Z_WORDS;
+            if (!here(r)) continue;
+            const int k = step(r) - before;
+            if (k >= 0) b.row(r)[w] = p.latents[(candidate(r) * p.H + k) * Z_WORDS + w];
+            else {
+                const float *z = p.z0 + environment(r) * A_AT + w * PER_WORD;
+                b.row(r)[w] = word(z[0], z[PER_WORD - 1]);
+            }
         }
     }
-    if (!valued) {
-        for (int i = threadIdx.x; i < b.ROWS * A; i += THREADS) {
-            const int r = i / A, j = i % A;
-            if (first + r < total) b.act(r, j, p.actions[((size_t)candidate(r) * p.H + depth(r)) * A + j]);
-        }
-        __syncthreads();
-        b.elu_layer(REWARD[0], b.za, ZA_STRIDE, b.hidden[0]);
-        __syncthreads();
-        b.single(REWARD[1], REWARD_LAST, b.hidden[0], [&](int r, float reward) {
-            if (first + r < total) p.rewards[(size_t)candidate(r) * p.H + depth(r)] = reward;
-        });
-        return;
+};
+
+template <class Heads> __device__ inline void reward_of(const Plan &p, int iteration, int block, const Heads &b) {
+    const Steps steps(p, iteration, p.H, block * b.ROWS);
+    steps.load(b, 1);
+    for (int i = threadIdx.x; i < b.ROWS * A; i += THREADS) {
+        const int r = i / A, j = i % A;
+        if (steps.here(r)) b.act(r, j, p.actions[(steps.candidate(r) * p.H + steps.step(r)) * A + j]);
     }
+    __syncthreads();
+    b.elu_layer(REWARD[0], b.za, ZA_STRIDE, b.hidden[0]);
+    __syncthreads();
+    b.single(REWARD[1], REWARD_LAST, b.hidden[0], [&](int r, float reward) {
+        if (steps.here(r)) p.rewards[steps.candidate(r) * p.H + steps.step(r)] = reward;
+    });
+}
+
+// Both critics, or one of them, and the policy's action that they are asked about.
+template <class Heads> __device__ inline void value_of(const Plan &p, int iteration, int block, int from, int to, const Heads &b) {
+    const Steps steps(p, iteration, p.depths, block * b.ROWS);
+    steps.load(b, 0);
     __syncthreads();
     const float *tails = p.tails + (size_t)iteration * p.E * p.N * A;
     b.policy(
         [&](int r, int i) {
-            if (first + r >= total) return 0.0f;
-            const int q = (first + r) / per, e = q / rows.each, n = q % rows.each;
+            if (!steps.here(r)) return 0.0f;
+            const int e = steps.environment(r), n = steps.of_environment(r);
             return n < p.N ? tails[(e * p.N + n) * A + i] : p.policy_tails[(e * p.P + n - p.N) * A + i];
         },
         [&](int r, int i, float a) { b.act(r, i, a); });
     // once in the code, so that it compiles in half the time
-    const int from = apart ? blockIdx.x / groups : 0, to = apart ? from + 1 : 2;
 #pragma unroll 1
     for (int i = from; i < to; i++)
         b.critic(CRITICS[i], [&](int r, float q) {
-            if (first + r < total) p.values[((size_t)(i * p.E * candidates) + candidate(r)) * p.H + depth(r)] = q;
+            if (steps.here(r)) p.values[((size_t)(i * p.E * (p.N + p.P)) + steps.candidate(r)) * p.H + steps.step(r)] = q;
         });
+}
+
+// Where blocks of `judge` have their weights from.
+template <int MT> struct Source {
+    using Weights = Far;
+    __device__ static Far of(const Plan &p, u32 *) { return Far{p.weights}; }
+};
+#if JUDGE_STREAMS
+template <> struct Source<4> {
+    using Weights = Streamed;
+    __device__ static Streamed of(const Plan &p, u32 *behind) { return Streamed{p.weights, (uint4 *)behind}; }
+};
+#endif
+template <int MT> using Heads = Block<MT, WIDEST, typename Source<MT>::Weights, HEADS>;
+
+template <int MT> __device__ inline Heads<MT> heads_of(const Plan &p, u32 *memory) {
+    return Heads<MT>(memory, Source<MT>::of(p, memory + Heads<MT>::FIXED + Heads<MT>::HIDDEN), p.vectors);
 }
 
 #ifndef HOST
 extern __shared__ __align__(16) u64 shared_memory[];
 #endif
 
+#if defined(EVERY_KERNEL) || defined(ONLY_propose)
 extern "C" __global__ void __launch_bounds__(THREADS) propose(Plan p) {
     const Block<1, WIDEST, Far> b((u32 *)shared_memory, Far{p.weights}, p.vectors);
     propose_by<Alone>(p, b, b);
 }
+#endif
 
-#if TEAM
+#if TEAM && (defined(EVERY_KERNEL) || defined(ONLY_propose_together))
 extern "C" __global__ void __cluster_dims__(TEAM, 1, 1) __launch_bounds__(THREADS) propose_together(Plan p) {
     u32 *memory = (u32 *)shared_memory;
 #if TEAM_NEAR
@@ -205,10 +257,21 @@ extern "C" __global__ void __cluster_dims__(TEAM, 1, 1) __launch_bounds__(THREAD
 }
 #endif
 
+#if defined(EVERY_KERNEL) || defined(ONLY_imagine)
 extern "C" __global__ void __launch_bounds__(THREADS) imagine(Plan p, int iteration) {
     imagine_of<TILES>(p, iteration, (u32 *)shared_memory);
 }
+#endif
 
+#if defined(EVERY_KERNEL) || defined(ONLY_judge)
+// Values where they count, and rewards of all steps: blocks of values, which take longer, then blocks of rewards. With `apart` a block
+// asks one critic, and there are as many for the other.
 extern "C" __global__ void __launch_bounds__(THREADS) judge(Plan p, int iteration, int value_blocks, int apart) {
-    judge_of<TILES>(p, iteration, value_blocks, apart, (u32 *)shared_memory);
+    u32 *memory = (u32 *)shared_memory;
+    const int block = blockIdx.x, groups = apart ? value_blocks / 2 : value_blocks;
+    if (block < value_blocks) {
+        const int from = apart ? block / groups : 0;
+        value_of(p, iteration, block % groups, from, apart ? from + 1 : 2, heads_of<VALUE_TILES>(p, memory));
+    } else reward_of(p, iteration, block - value_blocks, heads_of<TILES>(p, memory));
 }
+#endif

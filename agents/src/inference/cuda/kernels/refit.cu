@@ -208,6 +208,8 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
     }
 }
 
+#if defined(EVERY_KERNEL) || defined(ONLY_refit)
 extern "C" __global__ void __launch_bounds__(REFIT_THREADS) refit(Plan p, int iteration, int kind, int last, int explore) {
     refit_of(p, iteration, kind, last, explore, shared_memory);
 }
+#endif
