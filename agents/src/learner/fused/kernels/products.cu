@@ -39,78 +39,105 @@ template <bool ALONG> struct Factor {
     static_assert(TILE_WORDS == (ALONG ? TILE : DEPTH) * STRIDE, "tiles are of one size");
     const float *at;
     int stride, lines, inner, first;
+    int width, down, across; // the thread's first chunk is so wide, and there
+    const float *from;
+
+    // Chunks are as wide as addresses allow: `aligned` has the low bits of all of them.
+    __device__ Factor(const float *at, int stride, int lines, int inner, int first, int aligned)
+        : at(at), stride(stride), lines(lines), inner(inner), first(first), width(aligned % 4 == 0 ? 4 : aligned % 2 == 0 ? 2 : 1) {
+        const int chunks = (ALONG ? DEPTH : TILE) / width;
+        down = threadIdx.x / chunks;
+        across = threadIdx.x % chunks * width;
+        from = at + (ALONG ? (first + down) * stride + across : down * stride + first + across);
+    }
 
     __device__ static constexpr int place(int line, int k) { return ALONG ? line * STRIDE + k : k * STRIDE + line; }
 
     // W numbers at a time; zeros where there are none.
     template <int W> __device__ void fetch(int first_k, u32 *tile) const {
-        constexpr int ACROSS = (ALONG ? DEPTH : TILE) / W;
-#pragma unroll(W == 4 ? 2 : 1)
+        static_assert(TILE * DEPTH == 8 * PRODUCT_THREADS, "two chunks of four a thread");
+        constexpr int CHUNKS = (ALONG ? DEPTH : TILE) / W, NEXT = PRODUCT_THREADS / CHUNKS;
+        const int left = ALONG ? inner - first_k - across : lines - first - across, most = left < 0 ? 0 : left < W ? left : W;
+        const float *next = from + (ALONG ? first_k : first_k * stride);
+        u32 *to = tile + down * STRIDE + across;
+        if (W == 4 && first + TILE <= lines && first_k + DEPTH <= inner) {
+            copy_async<W>(to, next, W);
+            copy_async<W>(to + NEXT * STRIDE, next + NEXT * stride, W);
+            return;
+        }
+#pragma unroll 1
         for (int i = 0; i < TILE * DEPTH / W / PRODUCT_THREADS; i++) {
-            const int chunk = i * PRODUCT_THREADS + threadIdx.x, down = chunk / ACROSS, across = chunk % ACROSS * W;
-            const int line = first + (ALONG ? down : across), k = first_k + (ALONG ? across : down);
-            const int left = ALONG ? (line < lines ? inner - k : 0) : (k < inner ? lines - line : 0);
-            const int there = left < 0 ? 0 : left < W ? left : W;
-            const float *from = at + (there > 0 ? ALONG ? line * stride + k : k * stride + line : 0);
-            copy_async<W>(tile + down * STRIDE + across, from, there);
+            const bool here = ALONG ? first + down + i * NEXT < lines : first_k + down + i * NEXT < inner;
+            const int there = here ? most : 0;
+            copy_async<W>(to + i * NEXT * STRIDE, there > 0 ? next + i * NEXT * stride : at, there);
         }
     }
 
-    // As many at a time as addresses allow; `aligned` has the low bits of all of them.
-    __device__ void fetch(int first_k, u32 *tile, int aligned) const {
-        if (aligned % 4 == 0) fetch<4>(first_k, tile);
-        else if (aligned % 2 == 0) fetch<2>(first_k, tile);
+    __device__ void fetch(int first_k, u32 *tile) const {
+        if (width == 4) fetch<4>(first_k, tile);
+        else if (width == 2) fetch<2>(first_k, tile);
         else fetch<1>(first_k, tile);
     }
 };
 
-__device__ inline u32 tf32(u32 bits) { return word(__uint_as_float(bits), 0.0f); }
-
-// A warp's share of the sums, over its group's half of the depth.
+// A warp's share of the sums, over its group's half of the depth. Tensor cores leave out what TF32 has no bits for.
 template <bool ALONG_A, bool ALONG_B>
 __device__ inline void multiply(const Product &o, const float *memory, int first_row, int first_column, u32 *tiles, float (&sum)[2][4][4]) {
-    const Factor<ALONG_A> a = {memory + o.a, o.a_stride, o.flags & ONES ? o.rows - 1 : o.rows, o.inner, first_row};
-    const Factor<ALONG_B> b = {memory + o.b, o.b_stride, o.columns, o.inner, first_column};
+    const Factor<ALONG_A> a(memory + o.a, o.a_stride, o.flags & ONES ? o.rows - 1 : o.rows, o.inner, first_row, o.a | o.a_stride);
+    const Factor<ALONG_B> b(memory + o.b, o.b_stride, o.columns, o.inner, first_column, o.b | o.b_stride);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const int row = warp / 2 % 2 * 32 + g, column = warp % 2 * 32 + g, k = warp / 4 * (DEPTH / 2) + t;
+    const int row = warp / 2 % 2 * 32, column = warp % 2 * 32, k = warp / 4 * (DEPTH / 2);
     // with a line of ones the last row of c has the sums of b's columns
     const int ones = o.flags & ONES ? o.rows - 1 - first_row - row : -1;
+    const bool has_ones = !ALONG_A && ones >= 0 && ones < 32;
     const int steps = (o.inner + DEPTH - 1) / DEPTH;
     auto fetch = [&](int step) {
         u32 *tile = tiles + step % STAGES * 2 * TILE_WORDS;
         if (step < steps) {
-            a.fetch(step * DEPTH, tile, o.a | o.a_stride);
-            b.fetch(step * DEPTH, tile + TILE_WORDS, o.b | o.b_stride);
+            a.fetch(step * DEPTH, tile);
+            b.fetch(step * DEPTH, tile + TILE_WORDS);
         }
         commit_copies();
     };
-#pragma unroll
-    for (int i = 0; i < STAGES - 1; i++) fetch(i);
-    for (int step = 0; step < steps; step++) {
-        wait_for_copies<STAGES - 2>();
-        __syncthreads();
+    // where this lane's numbers of a fragment are, or where it says that rows of matrices begin
+    const int at_a = ALONG_A ? a.place(row + lane % 16, k + lane / 16 * 4) : a.place(row + g, k + t);
+    const int at_b = ALONG_B ? b.place(column + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 4) : b.place(column + g, k + t);
+    // steps before the first one only fetch: instructions have to be fetched, too, and are not there twice
+    for (int step = 1 - STAGES; step < steps; step++) {
+        if (step >= 0) {
+            wait_for_copies<STAGES - 2>();
+            __syncthreads();
+        }
         // everybody is done with the tiles of the step before
         fetch(step + STAGES - 1);
-        const u32 *tile_a = tiles + step % STAGES * 2 * TILE_WORDS + a.place(row, k);
-        const u32 *tile_b = tiles + step % STAGES * 2 * TILE_WORDS + TILE_WORDS + b.place(column, k);
+        if (step < 0) continue;
+        const u32 *tile_a = tiles + step % STAGES * 2 * TILE_WORDS + at_a;
+        const u32 *tile_b = tiles + step % STAGES * 2 * TILE_WORDS + TILE_WORDS + at_b;
 #pragma unroll
         for (int part = 0; part < DEPTH / 2; part += 8) {
-            u32 x[2][4];
+            u32 x[2][4], y[2][4]; // of two tiles of b
 #pragma unroll
             for (int m = 0; m < 2; m++) {
+                if (ALONG_A) load_matrices(x[m], tile_a + a.place(16 * m, part));
+                else
 #pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    const int line = 16 * m + i % 2 * 8;
-                    x[m][i] = tf32(tile_a[a.place(line, part + i / 2 * 4)]);
-                    if (!ALONG_A && line == ones) x[m][i] = word(1.0f, 0.0f);
-                }
+                    for (int i = 0; i < 4; i++) x[m][i] = tile_a[a.place(16 * m + i % 2 * 8, part + i / 2 * 4)];
+            }
+            if (has_ones)
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+                    if (16 * (i / 4) + i % 2 * 8 + g == ones) x[i / 4][i % 4] = word(1.0f, 0.0f);
+#pragma unroll
+            for (int two = 0; two < 2; two++) {
+                if (ALONG_B) load_matrices(y[two], tile_b + b.place(16 * two, part));
+                else
+#pragma unroll
+                    for (int i = 0; i < 4; i++) y[two][i] = tile_b[b.place(16 * two + i / 2 * 8, part + i % 2 * 4)];
             }
 #pragma unroll
-            for (int n = 0; n < 4; n++) {
-                const u32 y[2] = {tf32(tile_b[b.place(8 * n, part)]), tf32(tile_b[b.place(8 * n, part + 4)])};
+            for (int n = 0; n < 4; n++)
 #pragma unroll
-                for (int m = 0; m < 2; m++) mma(sum[m][n], x[m], y[0], y[1]);
-            }
+                for (int m = 0; m < 2; m++) mma(sum[m][n], x[m], y[n / 2][n % 2 * 2], y[n / 2][n % 2 * 2 + 1]);
         }
     }
     wait_for_copies<0>();
