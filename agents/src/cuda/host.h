@@ -224,12 +224,23 @@ static unsigned __ballot_sync(unsigned, bool yes) {
     return votes;
 }
 
+static unsigned __match_any_sync(unsigned, unsigned x) {
+    const unsigned long long *all = exchange(x);
+    unsigned same = 0;
+    for (unsigned i = 0; i < 32; i++) same |= (unsigned)(all[i] == x) << i;
+    return same;
+}
+
 struct float2 {
     float x, y;
+};
+struct uint2 {
+    unsigned x, y;
 };
 struct uint4 {
     unsigned x, y, z, w;
 };
+static uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
 static uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 template <class T> static T __ldg(const T *from) { return *from; }

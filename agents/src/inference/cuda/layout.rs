@@ -121,10 +121,11 @@ impl Layout {
         let mut text = format!(
             "struct Layer {{ int weight, bias, pairs, tiles; }};\nstruct Last {{ int weight, bias; }};\n\
              struct Norm {{ int gamma, beta; }};\nstruct Critic {{ Layer input; Norm norm; Layer hidden; Last last; }};\n#define BF16 {bf16}\n#define WARPS {warps}\n\
-             #define REFIT_THREADS {}\n#define KOOPMAN {koopman}\n#define GATED {}\n#define BESIDE {beside}\n\
+             #define REFIT_THREADS {}\n#define SCORE_THREADS {}\n#define KOOPMAN {koopman}\n#define GATED {}\n#define BESIDE {beside}\n\
              constexpr int O = {observation}, A = {action}, D = {latent}, WIDEST = {widest}, MOTION_WIDEST = {motion_widest}, STATES = {states}, \
              GATES = {gates}, CONTROLS = {controls}, CRITIC_WIDTH = {width};\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n",
             super::REFIT_THREADS,
+            super::SCORE_THREADS,
             u8::from(gates > 0),
         );
         let mut add = |line: String| writeln!(text, "{line}").expect("a string takes everything");

@@ -52,6 +52,9 @@ const TEAM: usize = 8;
 /// Threads of the block that selects elites.
 const REFIT_THREADS: usize = 1024;
 
+/// Threads of a block that scores candidates.
+const SCORE_THREADS: usize = 256;
+
 /// Most elites that are sorted in shared memory.
 #[cfg(feature = "cuda")]
 const MOST_ELITES: usize = 8192;

@@ -58,7 +58,7 @@ fn compile(
 ) -> Result<CudaFunction, CudaError> {
     context.bind_to_thread()?;
     let function = cuda::compile(context, text)?.load_function(name)?;
-    if !matches!(name, "pack" | "draw") {
+    if !matches!(name, "pack" | "draw" | "score") {
         // what a kernel has declared itself is not free any more
         let bytes = shared - function.shared_size_bytes()? as usize;
         function.set_attribute(SHARED_BYTES, bytes as i32)?;

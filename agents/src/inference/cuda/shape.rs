@@ -267,6 +267,14 @@ impl Shape {
             let Judged { rewards, values, apart } = Judged::new(tiles, rewards, values, machine);
             let arguments = vec![iteration, values as i32, i32::from(apart)];
             turns.push(turn("judge", tiles, values + rewards, arguments));
+            // many are scored by many blocks, few by the one that selects among them
+            let scored = self.candidates() > 16 * machine.multiprocessors;
+            if scored {
+                let blocks = (rows / e).div_ceil(super::SCORE_THREADS);
+                let (kernel, tiles, threads) = ("score", Tiles::ONE, super::SCORE_THREADS);
+                let arguments = vec![iteration, blocks as i32];
+                turns.push(Turn { kernel, tiles, blocks: e * blocks, threads, shared: 0, arguments });
+            }
             let (last, explores) = (i32::from(i + 1 == self.iterations), i32::from(self.explores));
             turns.push(Turn {
                 kernel: "refit",
@@ -274,7 +282,7 @@ impl Shape {
                 blocks: e,
                 threads: super::REFIT_THREADS,
                 shared: 8 * self.elites.next_power_of_two() + 4 * super::REFIT_THREADS,
-                arguments: vec![iteration, self.refit(), last, explores],
+                arguments: vec![iteration, self.refit(), last, explores, i32::from(scored)],
             });
         }
         turns

@@ -130,10 +130,10 @@ impl Sizes {
         if near <= limit { (near, Weights::Near) } else { (bytes, Weights::Far) }
     }
 
-    /// With room for weights on their way, if blocks are so large that registers have none.
+    /// With room for weights on their way, if blocks are so large that registers have little.
     fn streamed(&self, tiles: usize, bytes: usize, limit: usize) -> (usize, Weights) {
         let streamed = bytes + 16 * SLOTS * 32 * self.warps;
-        if tiles == 4 && streamed <= limit { (streamed, Weights::Streamed) } else { (bytes, Weights::Far) }
+        if tiles > 1 && streamed <= limit { (streamed, Weights::Streamed) } else { (bytes, Weights::Far) }
     }
 
     /// Buffers of hidden activations.
@@ -165,10 +165,11 @@ impl Sizes {
         let is = |(_, found): (usize, Weights), weights| u8::from(found == weights);
         format!(
             "#define TILES {rows}\n#define VALUE_TILES {values}\n#define NEAR {}\n#define MOTION_STREAMS {}\n\
-             #define JUDGE_STREAMS {}\n#define TEAM {}\n#define TEAM_NEAR {}\n",
+             #define REWARDS_STREAM {}\n#define VALUES_STREAM {}\n#define TEAM {}\n#define TEAM_NEAR {}\n",
             is(self.imagine(rows, limit), Weights::Near),
             is(self.imagine(rows, limit), Weights::Streamed),
-            is(self.judge(4, limit), Weights::Streamed),
+            is(self.judge(rows, limit), Weights::Streamed),
+            is(self.judge(values, limit), Weights::Streamed),
             machine.team,
             is(self.team(limit), Weights::Near),
         )

@@ -22,7 +22,7 @@ const ENVIRONMENTS: usize = 2;
 /// Runs blocks of a kernel by its place in [`NAMES`]; `pack` is the last.
 type Run = unsafe extern "C" fn(c_int, u32, u32, *const *const c_void, *const i32);
 
-const NAMES: [&str; 5] = ["propose", "imagine", "judge", "refit", "propose_together"];
+const NAMES: [&str; 6] = ["propose", "imagine", "judge", "refit", "propose_together", "score"];
 
 /// One function for all kernels.
 const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned threads, const void *const *p, const int *a) {
@@ -30,11 +30,12 @@ const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned
     if (kernel == 0) host::launch([=] { propose(*plan); }, {blocks, 1, 1}, threads);
     if (kernel == 1) host::launch([=] { imagine(*plan, a[0]); }, {blocks, 1, 1}, threads);
     if (kernel == 2) host::launch([=] { judge(*plan, a[0], a[1], a[2]); }, {blocks, 1, 1}, threads);
-    if (kernel == 3) host::launch([=] { refit(*plan, a[0], a[1], a[2], a[3]); }, {blocks, 1, 1}, threads);
+    if (kernel == 3) host::launch([=] { refit(*plan, a[0], a[1], a[2], a[3], a[4]); }, {blocks, 1, 1}, threads);
 #if TEAM
     if (kernel == 4) host::launch([=] { propose_together(*plan); }, {blocks, 1, 1}, threads, TEAM);
 #endif
-    if (kernel == 5) host::launch([=] { pack((const Packing *)p[0], (const float *)p[1], (uint4 *)p[2]); }, {2, blocks, 1}, threads);
+    if (kernel == 5) host::launch([=] { score(*plan, a[0], a[1]); }, {blocks, 1, 1}, threads);
+    if (kernel == 6) host::launch([=] { pack((const Packing *)p[0], (const float *)p[1], (uint4 *)p[2]); }, {2, blocks, 1}, threads);
 }
 ";
 
@@ -103,11 +104,30 @@ fn plan_on_host(
 
 /// The decisions of both: (on the host's kernels, known).
 fn decide(config: &AgentConfig, precision: Precision, cut: Cut) -> Vec<(Answer, crate::agent::Decision)> {
+    decide_by(Heads::Random, config, precision, cut)
+}
+
+/// What rewards and critics end with.
+#[derive(PartialEq)]
+enum Heads {
+    Random,
+    /// Everything is worth nothing.
+    Zeros,
+}
+
+fn decide_by(
+    heads: Heads,
+    config: &AgentConfig,
+    precision: Precision,
+    cut: Cut,
+) -> Vec<(Answer, crate::agent::Decision)> {
     let cpu = crate::device::cpu();
     let mut agent = Agent::new(config, OBSERVATION, ACTION, &mut Stream::new(1, "init"), &cpu);
     let (mut state, mut stream) = (agent.export(), Stream::new(2, "init"));
     for p in state.parameters.values_mut().filter(|p| p.values.iter().all(|x| *x == 0.0)) {
-        p.values = stream.uniform(p.values.len(), -0.3, 0.3);
+        if heads == Heads::Random {
+            p.values = stream.uniform(p.values.len(), -0.3, 0.3);
+        }
     }
     agent.import(&state).expect("it is its own state");
     let strip = |(name, p): (&String, &Parameter)| Some((name.strip_prefix("world.")?.to_owned(), p.clone()));
@@ -146,7 +166,11 @@ fn config(dynamics: DynamicsKind) -> AgentConfig {
 }
 
 fn agree(name: &str, config: &AgentConfig, cut: Cut) {
-    for (found, known) in decide(config, Precision::F32, cut) {
+    agree_on(name, decide(config, Precision::F32, cut));
+}
+
+fn agree_on(name: &str, decisions: Vec<(Answer, crate::agent::Decision)>) {
+    for (found, known) in decisions {
         assert_eq!((found.bad_scores, known.bad_scores), (0.0, 0));
         let numbers = |action: &[f32], mean: &[f32], rest: [f32; 2]| [action, mean, &rest].concat();
         let mean = known.plan.shifted(3, ACTION);
@@ -185,6 +209,13 @@ fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
     agree("mlp, in place", &config, (4, 4, SMALL));
     config.model.hidden_dim = 64;
     agree("mlp, weights through shared memory", &config, (4, 4, NARROW));
+}
+
+/// Of candidates that are worth the same the first are elites.
+#[test]
+fn equal_scores_have_an_order() {
+    let config = config(DynamicsKind::Mlp);
+    agree_on("equal", decide_by(Heads::Zeros, &config, Precision::F32, (1, 1, LARGE)));
 }
 
 /// What is summed with what does not depend on how many rows a block has, or on where the weights are.

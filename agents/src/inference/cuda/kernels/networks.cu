@@ -17,16 +17,17 @@ struct Far {
     __device__ static uint4 load(const uint4 *from) { return __ldg(from); }
 };
 
-// The same for blocks of 64 rows, whose sums leave no registers for loads: they are on their way to shared memory, SLOTS times 16 bytes
+// The same for blocks of many rows, whose sums leave few registers for loads: they are on their way to shared memory, SLOTS times 16 bytes
 // of every thread, which no other thread reads.
 struct Streamed {
     static constexpr int SLOTS = 8;
     const uint4 *all;
     uint4 *slots; // [SLOTS, THREADS]
     __device__ const uint4 *at(int i) const { return all + i; }
+    __device__ static uint4 load(const uint4 *from) { return __ldg(from); }
 };
 
-// Those of the dynamics in shared memory.
+// Those of the dynamics in shared memory, which is near enough for two loads to be on their way.
 struct Near {
     const uint4 *here;
     __device__ const uint4 *at(int i) const { return here + (i - MOTION_AT); }
@@ -53,7 +54,8 @@ template <class Weights, int NT, int AHEAD> struct Fragments {
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             b[n] = next[i][n];
-            if (p + AHEAD < pairs) next[i][n] = Weights::load(w[n] + (p + AHEAD) * 32);
+            // the last ones again rather than none: a branch costs more
+            next[i][n] = Weights::load(w[n] + (p + AHEAD < pairs ? p + AHEAD : pairs - 1) * 32);
         }
     }
 };
@@ -151,17 +153,18 @@ __device__ inline void product(const Layer l, const u32 *x, int stride, const We
     }
 }
 
-// Loads ahead: as many as there are registers.
-template <int MT, int NT> constexpr int AHEAD_OF = NT == 1 ? (MT == 1 ? 8 : 4) : MT <= 2 ? 2 : 1;
+// Loads ahead: as many as there are registers, or as are needed.
+template <int MT, int NT, class Weights> constexpr int AHEAD_OF = NT == 1 ? (MT == 1 ? 8 : 4) : MT <= 2 ? 2 : 1;
+template <int MT, int NT> constexpr int AHEAD_OF<MT, NT, Near> = NT <= 2 || MT <= 2 ? 2 : 1;
 
 // Tiles a warp of a layer: as many as it has work for. No bit depends on the rows of a block, so neither do these nor the chains.
 __device__ constexpr int tiles_of_a_warp(int tiles) { return tiles > 2 * WARPS ? 4 : tiles > WARPS ? 2 : 1; }
 
 template <int MT, class Weights, class After>
 __device__ inline void dense(const Layer l, const u32 *x, int stride, const Weights weights, const float *vectors, After after) {
-    if (tiles_of_a_warp(l.tiles) == 4) product<MT, 4, 1, AHEAD_OF<MT, 4>>(l, x, stride, weights, vectors, after);
-    else if (tiles_of_a_warp(l.tiles) == 2) product<MT, 2, 2, AHEAD_OF<MT, 2>>(l, x, stride, weights, vectors, after);
-    else product<MT, 1, 4, AHEAD_OF<MT, 1>>(l, x, stride, weights, vectors, after);
+    if (tiles_of_a_warp(l.tiles) == 4) product<MT, 4, 1, AHEAD_OF<MT, 4, Weights>>(l, x, stride, weights, vectors, after);
+    else if (tiles_of_a_warp(l.tiles) == 2) product<MT, 2, 2, AHEAD_OF<MT, 2, Weights>>(l, x, stride, weights, vectors, after);
+    else product<MT, 1, 4, AHEAD_OF<MT, 1, Weights>>(l, x, stride, weights, vectors, after);
 }
 
 // Who asks a network.
@@ -206,8 +209,8 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
         hidden[0] = buffers;
         hidden[1] = buffers + (IN_PLACE<MT> ? 0 : ROWS * HIDDEN_STRIDE);
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
-        for (int i = threadIdx.x; i < FIXED; i += THREADS) memory[i] = 0;
-        for (int i = threadIdx.x; i < HIDDEN; i += THREADS) buffers[i] = 0;
+        for (int i = threadIdx.x; i < FIXED / 4; i += THREADS) ((uint4 *)memory)[i] = make_uint4(0, 0, 0, 0);
+        for (int i = threadIdx.x; i < HIDDEN / 4; i += THREADS) ((uint4 *)buffers)[i] = make_uint4(0, 0, 0, 0);
         __syncthreads();
     }
 
@@ -227,7 +230,46 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
             else shared_elu_layer<Who>(layers[i], from, i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
             __syncthreads();
         }
-        dense<MT>(layers[COUNT - 1], COUNT == 1 ? x : hidden[COUNT % 2], COUNT == 1 ? stride : HIDDEN_STRIDE, weights, vectors, after);
+        if (COUNT > 1 && layers[COUNT - 1].tiles == 1 && 8 * WARPS <= HIDDEN_STRIDE)
+            thin(layers[COUNT - 1], hidden[COUNT % 2], (float *)hidden[(COUNT + 1) % 2], after);
+        else dense<MT>(layers[COUNT - 1], COUNT == 1 ? x : hidden[COUNT % 2], COUNT == 1 ? stride : HIDDEN_STRIDE, weights, vectors, after);
+    }
+
+    // A layer of one tile, whose sums the warps share: one alone would let the others wait. They meet in `shares`, [WARPS, ROWS, 8].
+    template <class After> __device__ void thin(const Layer l, const u32 *x, float *shares, After after) const {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+        float sum[MT][4];
+#pragma unroll
+        for (int i = 0; i < 4 * MT; i++) sum[i / 4][i % 4] = 0.0f;
+        const uint4 *w = weights.at(l.weight) + lane;
+        const u32 *row = x + lane % 16 * HIDDEN_STRIDE + lane / 16 * 4;
+        for (int p = warp; p < l.pairs; p += WARPS) {
+            const uint4 b = Weights::load(w + p * 32);
+#pragma unroll
+            for (int i = 0; i < 2 * MT; i++) {
+                u32 a[4];
+                load_matrices(a, row + i / 2 * 16 * HIDDEN_STRIDE + 16 * p + i % 2 * 8);
+                mma(sum[i / 2], a, i % 2 ? b.z : b.x, i % 2 ? b.w : b.y);
+            }
+        }
+        if (IN_PLACE<MT>) __syncthreads();
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++) {
+            float *to = shares + (warp * ROWS + i / 2 * 16 + i % 2 * 8 + g) * 8 + 2 * t;
+            to[0] = sum[i / 2][i % 2 * 2];
+            to[1] = sum[i / 2][i % 2 * 2 + 1];
+        }
+        __syncthreads();
+        for (int i = threadIdx.x; i < ROWS * 4; i += THREADS) {
+            const int r = i / 4, c = i % 4 * 2;
+            float a = vectors[l.bias + c], b = vectors[l.bias + c + 1];
+#pragma unroll
+            for (int k = 0; k < WARPS; k++) {
+                a += shares[(k * ROWS + r) * 8 + c];
+                b += shares[(k * ROWS + r) * 8 + c + 1];
+            }
+            after(At{r, c, 0, 0}, a, b);
+        }
     }
 
     __device__ void elu_layer(const Layer l, const u32 *x, int stride, u32 *to) const {
@@ -259,20 +301,23 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
     // Gate and action encoder, each by half of the warps: they are narrow, and a step waits for every layer.
     __device__ void gate_and_control() const {
         const bool gates = threadIdx.x < THREADS / 2;
-        const int from = gates ? 0 : BESIDE;
-        product<MT, 1, 4, AHEAD_OF<MT, 1>, 2>(
-            gates ? GATE[0] : ACTION_ENCODER[0], za + (gates ? 0 : Z_WORDS), ZA_STRIDE, weights, vectors,
-            [&](At at, float a, float b) { put(hidden[0] + at.row * HIDDEN_STRIDE, from + at.column, elu(a), elu(b)); });
+        if (gates) half_of_elu_layer(GATE[0], za, 0);
+        else half_of_elu_layer(ACTION_ENCODER[0], za + Z_WORDS, BESIDE);
         __syncthreads();
-        product<MT, 1, 4, AHEAD_OF<MT, 1>, 2>(
-            gates ? GATE[1] : ACTION_ENCODER[1], hidden[0] + words(from), HIDDEN_STRIDE, weights, vectors, [&](At at, float a, float b) {
-                if (gates) bounded(at, a, b);
-                else {
-                    control[at.row * CONTROLS + at.column] = a;
-                    control[at.row * CONTROLS + at.column + 1] = b;
-                }
+        constexpr int AHEAD = AHEAD_OF<MT, 1, Weights>;
+        if (gates) product<MT, 1, 4, AHEAD, 2>(GATE[1], hidden[0], HIDDEN_STRIDE, weights, vectors, [&](At at, float a, float b) { bounded(at, a, b); });
+        else
+            product<MT, 1, 4, AHEAD, 2>(ACTION_ENCODER[1], hidden[0] + words(BESIDE), HIDDEN_STRIDE, weights, vectors, [&](At at, float a, float b) {
+                control[at.row * CONTROLS + at.column] = a;
+                control[at.row * CONTROLS + at.column + 1] = b;
             });
         __syncthreads();
+    }
+
+    __device__ void half_of_elu_layer(const Layer l, const u32 *x, int from) const {
+        product<MT, 1, 4, AHEAD_OF<MT, 1, Weights>, 2>(l, x, ZA_STRIDE, weights, vectors, [&](At at, float a, float b) {
+            put(hidden[0] + at.row * HIDDEN_STRIDE, from + at.column, elu(a), elu(b));
+        });
     }
 #endif
 
@@ -327,7 +372,7 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
 #pragma unroll
             for (int n = 0; n < 2 * NT; n++) y[i][n] = 0.0f;
         }
-        product<MT, NT, 4 / NT, AHEAD_OF<MT, NT>>(l, x, stride, weights, vectors, [&](At at, float a, float b) {
+        product<MT, NT, 4 / NT, AHEAD_OF<MT, NT, Weights>>(l, x, stride, weights, vectors, [&](At at, float a, float b) {
             y[at.i][2 * at.n] = a;
             y[at.i][2 * at.n + 1] = b;
             sum[at.i] += a + b;

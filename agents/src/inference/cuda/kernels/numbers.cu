@@ -9,7 +9,7 @@
 // These files are one text, in the order of `mod.rs`. Headers made by `layout.rs` and `sizes.rs` come before them: sizes, layers (struct
 // Layer), BF16 (0: TF32), WARPS, TILES, a sixteenth of the rows of a block, VALUE_TILES, the same of blocks of `judge` that ask for
 // values, TEAM, the blocks of a cluster (0 without), NEAR and TEAM_NEAR: whether `imagine` and `propose_together` copy the weights of
-// the dynamics, MOTION_STREAMS and JUDGE_STREAMS: whether weights go through shared memory in large blocks of `imagine` and `judge`,
+// the dynamics, MOTION_STREAMS, REWARDS_STREAM and VALUES_STREAM: whether weights go through shared memory in `imagine` and in the blocks of `judge`,
 // and BESIDE: the columns of the gate's hidden layer, if the action encoder's lies beside it (or 0). ONLY_… names the kernel that is
 // wanted, since compiling takes seconds; with EVERY_KERNEL it is all of them.
 
@@ -37,7 +37,6 @@ __device__ inline void put(u32 *row, int column, float a, float b) {
 #if BF16
     row[column / 2] = word(a, b);
 #else
-    row[column] = word(a, 0.0f);
-    row[column + 1] = word(b, 0.0f);
+    *(uint2 *)(row + column) = make_uint2(word(a, 0.0f), word(b, 0.0f));
 #endif
 }

@@ -138,12 +138,11 @@ template <int MT> __device__ inline void imagine_of(const Plan &p, int iteration
         if (k + 1 < p.H) ask(k + 1);
         __syncthreads();
         b.step(k % RECONDITION_EVERY == 0);
-        for (int i = threadIdx.x; i < b.ROWS * Z_WORDS; i += THREADS) {
-            const int r = i / Z_WORDS, w = i % Z_WORDS, q = first + r;
-            if (q < rows.count) {
-                const size_t at = q / rows.each * candidates + q % rows.each;
-                p.latents[(at * p.H + k) * Z_WORDS + w] = b.row(r)[w];
-            }
+        for (int i = threadIdx.x; i < b.ROWS * (Z_WORDS / 4); i += THREADS) {
+            const int r = i / (Z_WORDS / 4), w = i % (Z_WORDS / 4) * 4, q = first + r;
+            if (q >= rows.count) continue;
+            const size_t at = q / rows.each * candidates + q % rows.each;
+            *(uint4 *)(p.latents + (at * p.H + k) * Z_WORDS + w) = *(const uint4 *)(b.row(r) + w);
         }
     }
 }
@@ -161,18 +160,21 @@ struct Steps {
     __device__ size_t candidate(int r) const { return environment(r) * (p.N + p.P) + of_environment(r); }
     __device__ int step(int r) const { return (first + r) % per + p.H - per; }
 
-    // Latents behind steps, or `before` of them.
+    // Latents behind steps, or `before` of them, start to come, 16 bytes at a time.
     template <class Heads> __device__ void load(const Heads &b, int before) const {
-        for (int i = threadIdx.x; i < b.ROWS * Z_WORDS; i += THREADS) {
-            const int r = i / Z_WORDS, w = i % Z_WORDS;
+        constexpr int PIECES = Z_WORDS / 4;
+        for (int i = threadIdx.x; i < b.ROWS * PIECES; i += THREADS) {
+            const int r = i / PIECES, w = i % PIECES * 4;
             if (!here(r)) continue;
             const int k = step(r) - before;
-            if (k >= 0) b.row(r)[w] = p.latents[(candidate(r) * p.H + k) * Z_WORDS + w];
-            else {
-                const float *z = p.z0 + environment(r) * A_AT + w * PER_WORD;
-                b.row(r)[w] = word(z[0], z[PER_WORD - 1]);
-            }
+            if (k >= 0) copy_async<4>(b.row(r) + w, (const float *)(p.latents + (candidate(r) * p.H + k) * Z_WORDS + w), 4);
+            else
+                for (int j = w; j < w + 4; j++) {
+                    const float *z = p.z0 + environment(r) * A_AT + j * PER_WORD;
+                    b.row(r)[j] = word(z[0], z[PER_WORD - 1]);
+                }
         }
+        commit_copies();
     }
 };
 
@@ -183,6 +185,7 @@ template <class Heads> __device__ inline void reward_of(const Plan &p, int itera
         const int r = i / A, j = i % A;
         if (steps.here(r)) b.act(r, j, p.actions[(steps.candidate(r) * p.H + steps.step(r)) * A + j]);
     }
+    wait_for_copies<0>();
     __syncthreads();
     b.elu_layer(REWARD[0], b.za, ZA_STRIDE, b.hidden[0]);
     __syncthreads();
@@ -195,6 +198,7 @@ template <class Heads> __device__ inline void reward_of(const Plan &p, int itera
 template <class Heads> __device__ inline void value_of(const Plan &p, int iteration, int block, int from, int to, const Heads &b) {
     const Steps steps(p, iteration, p.depths, block * b.ROWS);
     steps.load(b, 0);
+    wait_for_copies<0>();
     __syncthreads();
     const float *tails = p.tails + (size_t)iteration * p.E * p.N * A;
     b.policy(
@@ -217,11 +221,15 @@ template <int MT> struct Source {
     using Weights = Far;
     __device__ static Far of(const Plan &p, u32 *) { return Far{p.weights}; }
 };
-#if JUDGE_STREAMS
-template <> struct Source<4> {
+struct Streaming {
     using Weights = Streamed;
     __device__ static Streamed of(const Plan &p, u32 *behind) { return Streamed{p.weights, (uint4 *)behind}; }
 };
+#if REWARDS_STREAM
+template <> struct Source<TILES> : Streaming {};
+#endif
+#if VALUES_STREAM && (VALUE_TILES != TILES || !REWARDS_STREAM)
+template <> struct Source<VALUE_TILES> : Streaming {};
 #endif
 template <int MT> using Heads = Block<MT, WIDEST, typename Source<MT>::Weights, HEADS>;
 

@@ -29,49 +29,79 @@ __device__ inline u32 ordered(float x) {
 __device__ inline int index_of(u64 key) { return (int)(0xffffffffu - (u32)key); }
 __device__ inline float unordered(u32 x) { return __uint_as_float(x & 0x80000000u ? x & 0x7fffffffu : ~x); }
 
-// Scores, elites, and the next distribution of one environment a block; the decision after the last iteration.
-__device__ inline void refit_of(const Plan &p, int iteration, int kind, bool last, bool explore, u64 *sorted) {
+// What candidate i of an environment is worth.
+__device__ inline float score_of(const Plan &p, int e, int i) {
+    const size_t at = (size_t)(e * (p.N + p.P) + i) * p.H, other = (size_t)p.E * (p.N + p.P) * p.H;
+    float score = 0.0f;
+#pragma unroll 8
+    for (int k = 0; k < p.H; k++) {
+        score += p.of_rewards[k] * p.rewards[at + k];
+        if (k < p.H - p.depths) continue;
+        const float q1 = p.values[at + k], q2 = p.values[other + at + k];
+        // the smaller one; in this order a NaN of either stays
+        score += p.of_values[k] * (q1 < q2 || q1 != q1 ? q1 : q2);
+    }
+    return score;
+}
+
+// A finite one of which there is an order.
+__device__ inline float rank_of(float score) { return finite(score) ? fminf(fmaxf(score, WORST), -WORST) : WORST; }
+
+// Counts a number in its bin. Most lanes of a warp have few bins, where they would wait for each other.
+__device__ inline void count_in(u32 *bins, u32 bin, bool counts) {
+    const u32 same = __match_any_sync(~0u, counts ? bin : 256);
+    if (counts && (same & ((1u << threadIdx.x % 32) - 1)) == 0) atomicAdd(&bins[bin], (u32)__popc(same));
+}
+
+// `what(i, rank)` for all candidates and what fills the last warp up (with i from `count` on), of which some ranks come at once. A thread
+// has its first one already, and often no other.
+template <class What> __device__ inline void each_rank(const u32 *ranks, int count, u32 own, What what) {
+    constexpr int SOME = 8;
+    for (int from = threadIdx.x; from / 32 * 32 < count; from += SOME * REFIT_THREADS) {
+        u32 some[SOME];
+#pragma unroll
+        for (int j = 0; j < SOME; j++) {
+            const int i = from + j * REFIT_THREADS;
+            some[j] = i == (int)threadIdx.x ? own : i < count ? ranks[i] : 0;
+        }
+#pragma unroll
+        for (int j = 0; j < SOME; j++) {
+            const int i = from + j * REFIT_THREADS;
+            if (i / 32 * 32 < count) what(i, some[j]);
+        }
+    }
+}
+
+// Scores, elites, and the next distribution of one environment a block; the decision after the last iteration. `scored` says whether
+// scores are there.
+__device__ inline void refit_of(const Plan &p, int iteration, int kind, bool last, bool explore, bool scored, u64 *sorted) {
     __shared__ u32 bins[256];
-    __shared__ u32 found[4]; // prefix, still needed, taken, taken of equals
+    __shared__ u32 found[3]; // prefix, still needed, taken
     __shared__ float scratch[3 * (REFIT_THREADS / 32)];
     __shared__ u32 before[REFIT_THREADS / 32];
     const int e = blockIdx.x, candidates = p.N + p.P, tid = threadIdx.x, row = p.H * A;
-    float *scores = p.scores + e * candidates;
     u32 *ranks = p.ranks + e * candidates;
-    const int scored = iteration == 0 ? candidates : p.N;
+    const int count = iteration == 0 ? candidates : p.N;
     float bad[1] = {0.0f};
-    for (int i = tid; i < scored; i += REFIT_THREADS) {
-        const size_t at = (size_t)(e * candidates + i) * p.H;
-        float score = 0.0f;
 #pragma unroll 4
-        for (int k = 0; k < p.H; k++) {
-            score += p.of_rewards[k] * p.rewards[at + k];
-            if (k < p.H - p.depths) continue;
-            const float q1 = p.values[at + k], q2 = p.values[(size_t)p.E * candidates * p.H + at + k];
-            // the smaller one; in this order a NaN of either stays
-            score += p.of_values[k] * (q1 < q2 || q1 != q1 ? q1 : q2);
-        }
+    for (int i = tid; i < count; i += REFIT_THREADS) {
+        const float score = scored ? p.scores[e * candidates + i] : score_of(p, e, i);
         if (!finite(score)) bad[0] += 1.0f;
-        const float rank = finite(score) ? fminf(fmaxf(score, WORST), -WORST) : WORST;
-        scores[i] = rank;
-        ranks[i] = ordered(rank);
+        if (!scored) ranks[i] = ordered(rank_of(score));
     }
     totals(bad, scratch);
     float *out = p.out + e * (A + row + 3);
     if (tid == 0) out[A + row + 2] = iteration == 0 ? bad[0] : out[A + row + 2] + bad[0];
-    // a thread's first rank, of which it often has no other
     const u32 own = tid < candidates ? ranks[tid] : 0;
 
     // the rank of the K-th best, eight bits at a time
-    if (tid == 0) found[0] = 0, found[1] = p.K, found[2] = 0, found[3] = 0;
+    if (tid == 0) found[0] = 0, found[1] = p.K, found[2] = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
         for (int i = tid; i < 256; i += REFIT_THREADS) bins[i] = 0;
         __syncthreads();
         const u32 prefix = found[0], mask = shift == 24 ? 0 : ~0u << (shift + 8);
-        for (int i = tid; i < candidates; i += REFIT_THREADS) {
-            const u32 rank = i == tid ? own : ranks[i];
-            if ((rank & mask) == prefix) atomicAdd(&bins[rank >> shift & 255], 1u);
-        }
+        each_rank(ranks, candidates, own,
+                  [&](int i, u32 rank) { count_in(bins, rank >> shift & 255, i < candidates && (rank & mask) == prefix); });
         __syncthreads();
         if (tid < 32) {
             // a lane has eight bins, the first lane the highest
@@ -95,28 +125,31 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
     }
     // all above it, and of those equal to it the first
     const u32 threshold = found[0], equals = found[1];
+    const bool all = bins[threshold & 255] == equals;
     int room = 1;
     while (room < p.K) room *= 2;
     for (int i = tid; i < room; i += REFIT_THREADS) sorted[i] = 0;
     __syncthreads();
-    for (int from = 0; from < candidates; from += REFIT_THREADS) {
+    auto key = [](int i, u32 rank) { return (u64)rank << 32 | (0xffffffffu - i); };
+    each_rank(ranks, candidates, own, [&](int i, u32 rank) {
+        if (i < candidates && (rank > threshold || (all && rank == threshold))) sorted[atomicAdd(&found[2], 1u)] = key(i, rank);
+    });
+    u32 passed = 0;
+    for (int from = 0; !all && from < candidates && passed < equals; from += REFIT_THREADS) {
         const int i = from + tid;
-        const u32 rank = i == tid ? own : i < candidates ? ranks[i] : 0;
-        const bool equal = i < candidates && rank == threshold;
+        const bool equal = i < candidates && ranks[i] == threshold;
         const u32 votes = __ballot_sync(~0u, equal);
         if (tid % 32 == 0) before[tid / 32] = __popc(votes);
         __syncthreads();
-        u32 at = found[3];
-        for (int w = 0; w < tid / 32; w++) at += before[w];
-        at += __popc(votes & ((1u << tid % 32) - 1));
-        const u64 key = (u64)rank << 32 | (0xffffffffu - i);
-        if (i < candidates && rank > threshold) sorted[atomicAdd(&found[2], 1u)] = key;
-        else if (equal && at < equals) sorted[p.K - equals + at] = key;
-        __syncthreads();
-        if (tid == 0)
-            for (int w = 0; w < REFIT_THREADS / 32; w++) found[3] += before[w];
+        u32 at = passed + __popc(votes & ((1u << tid % 32) - 1));
+        for (int w = 0; w < REFIT_THREADS / 32; w++) {
+            if (w < tid / 32) at += before[w];
+            passed += before[w];
+        }
+        if (equal && at < equals) sorted[p.K - equals + at] = key(i, threshold);
         __syncthreads();
     }
+    __syncthreads();
     // bitonic, the best first; keys are unique, so the order of the atomics is forgotten
     for (int size = 2; size <= room; size *= 2)
         for (int stride = size / 2; stride > 0; stride /= 2) {
@@ -161,6 +194,7 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
         auto moment = [&](float about, bool square) {
             float x = 0.0f;
             if (here)
+#pragma unroll 8
                 for (int k = part; k < p.K; k += threads) {
                     const float a = actions[(size_t)index_of(sorted[k]) * row] - about;
                     x += weightings[k] * (square ? a * a : a);
@@ -208,8 +242,19 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
     }
 }
 
+#if defined(EVERY_KERNEL) || defined(ONLY_score)
+// Scores of many candidates; `blocks` for each environment.
+extern "C" __global__ void __launch_bounds__(SCORE_THREADS) score(Plan p, int iteration, int blocks) {
+    const int e = blockIdx.x / blocks, i = blockIdx.x % blocks * SCORE_THREADS + threadIdx.x, candidates = p.N + p.P;
+    if (i >= (iteration == 0 ? candidates : p.N)) return;
+    const float score = score_of(p, e, i);
+    p.scores[e * candidates + i] = score;
+    p.ranks[e * candidates + i] = ordered(rank_of(score));
+}
+#endif
+
 #if defined(EVERY_KERNEL) || defined(ONLY_refit)
-extern "C" __global__ void __launch_bounds__(REFIT_THREADS) refit(Plan p, int iteration, int kind, int last, int explore) {
-    refit_of(p, iteration, kind, last, explore, shared_memory);
+extern "C" __global__ void __launch_bounds__(REFIT_THREADS) refit(Plan p, int iteration, int kind, int last, int explore, int scored) {
+    refit_of(p, iteration, kind, last, explore, scored, shared_memory);
 }
 #endif
