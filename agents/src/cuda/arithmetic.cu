@@ -19,9 +19,9 @@ __device__ inline u32 word(float a, float b) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(w) : "f"(b), "f"(a));
     return w;
 #else
-    u32 w;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(w) : "f"(a));
-    return w;
+    // Tensor cores cut off what TF32 has no bits for. With this factor, 1 + 1.5·2⁻¹², they cut between a quarter and five eighths of the
+    // last bit, in its middle on average; numbers of TF32 stay what they are, and a NaN one. Rounding takes five instructions.
+    return __float_as_uint(a * 1.0003662f);
 #endif
 }
 
@@ -72,6 +72,9 @@ __device__ inline float exp_of(float x) {
     return y;
 }
 
+// a / b, but for the last bit or two.
+__device__ inline float ratio(float a, float b) { return __fdividef(a, b); }
+
 // Copies since the last call become a group.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -81,6 +84,6 @@ template <int COUNT> __device__ inline void wait_for_copies() { asm volatile("cp
 
 __device__ inline float elu(float x) { return x > 0.0f ? x : exp_of(x) - 1.0f; }
 // in this order a NaN stays one
-__device__ inline float tanh_of(float x) { return 1.0f - 2.0f / (1.0f + exp_of(2.0f * x)); }
+__device__ inline float tanh_of(float x) { return 1.0f - ratio(2.0f, 1.0f + exp_of(2.0f * x)); }
 __device__ inline float clamp(float x, float bound) { return x > bound ? bound : (x < -bound ? -bound : x); }
 __device__ inline bool finite(float x) { return x - x == 0.0f; }

@@ -115,7 +115,6 @@ impl Layout {
     fn write(&mut self, parts: &Parts, precision: Precision, latent: usize, modes: usize, width: usize) {
         let Sizes { observation, action, warps, widest, motion_widest, states, gates, beside, .. } =
             self.sizes;
-        let controls = self.sizes.controls();
         let bf16 = u8::from(precision == Precision::Bf16);
         let koopman = u8::from(modes > 0);
         let mut text = format!(
@@ -123,7 +122,7 @@ impl Layout {
              struct Norm {{ int gamma, beta; }};\nstruct Critic {{ Layer input; Norm norm; Layer hidden; Last last; }};\n#define BF16 {bf16}\n#define WARPS {warps}\n\
              #define REFIT_THREADS {}\n#define SCORE_THREADS {}\n#define KOOPMAN {koopman}\n#define GATED {}\n#define BESIDE {beside}\n\
              constexpr int O = {observation}, A = {action}, D = {latent}, WIDEST = {widest}, MOTION_WIDEST = {motion_widest}, STATES = {states}, \
-             GATES = {gates}, CONTROLS = {controls}, CRITIC_WIDTH = {width};\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n",
+             GATES = {gates}, CRITIC_WIDTH = {width};\nconstexpr float NORM_EPSILON = {LAYER_NORM_EPSILON:e}f;\n",
             super::REFIT_THREADS,
             super::SCORE_THREADS,
             u8::from(gates > 0),
@@ -266,14 +265,19 @@ impl Parts {
         widest.max(outputs(&self.critics[0].layers)).max(self.motion_widest())
     }
 
-    /// Columns for the hidden layer of a gate that the action encoder's can lie beside: both have one, and none of their layers has
-    /// more tiles than a block has warps.
+    /// Columns for the hidden layer of a gate that the action encoder's can lie beside: both have one, none of their layers has more
+    /// tiles than a block has warps, and what they give no more than half of that.
     fn beside(&self, sizes: Sizes) -> Option<usize> {
         let MotionParts::Koopman(koopman) = &self.motion else { return None };
         let (gate, control) = (&koopman.gate.as_ref()?.0, &koopman.action_encoder);
-        let narrow = gate.iter().chain(control).all(|(w, _)| w.dims()[1].div_ceil(8) <= sizes.warps);
+        let tiles = |(w, _): &Linear| w.dims()[1].div_ceil(8);
+        let narrow = gate.iter().chain(control).all(|layer| tiles(layer) <= sizes.warps);
         let hidden = gate[0].0.dims()[1].max(control[0].0.dims()[1]);
-        let fits = gate.len() == 2 && control.len() == 2 && narrow && sizes.warps % 2 == 0;
+        let fits = gate.len() == 2
+            && control.len() == 2
+            && narrow
+            && sizes.warps % 2 == 0
+            && 2 * tiles(&control[1]) <= sizes.warps;
         fits.then(|| hidden.next_multiple_of(16 * sizes.per_word))
     }
 

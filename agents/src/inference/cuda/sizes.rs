@@ -52,7 +52,6 @@ impl Tiles {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Blocks {
     /// So that a machine is done soonest.
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "tests say which"))]
     Suited,
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
     Of(Tiles),
@@ -142,13 +141,9 @@ impl Sizes {
         16 * tiles * 4 * stride * if self.in_place(tiles) { 1 } else { 2 }
     }
 
-    /// Numbers of a row that only the dynamics need: a state, a gate, and what it gates.
+    /// Numbers of a row that only the dynamics need: a state and a gate.
     fn motion_numbers(&self) -> usize {
-        self.states + self.gates + self.controls()
-    }
-
-    pub fn controls(&self) -> usize {
-        if self.beside > 0 { self.gates } else { 0 }
+        self.states + self.gates
     }
 
     /// What `Block` in `kernels/networks.cu` takes.
@@ -187,35 +182,53 @@ impl Sizes {
         bytes <= shared && (one_turn || !self.in_place(tiles))
     }
 
-    /// Tiles of blocks that take `rows` through the dynamics: as few as keep all multiprocessors busy, and no more than fit.
+    /// Tiles of blocks that take `rows` through the dynamics: those that are done soonest.
     pub fn motion_tiles(&self, blocks: Blocks, rows: usize, machine: Machine) -> Tiles {
         let Blocks::Suited = blocks else { return blocks.given() };
-        let wanted = rows.div_ceil(16).div_ceil(machine.multiprocessors);
-        let fits = |tiles: &usize| self.fit(*tiles, machine.shared) && *tiles <= wanted.max(1);
-        let rows = [4, 2].into_iter().find(fits).unwrap_or(1);
+        let cycles = |tiles: &usize| self.motion_cycles(*tiles, rows, machine);
+        let all = self.possible(machine);
+        let rows = all.min_by(|a, b| cycles(a).total_cmp(&cycles(b))).unwrap_or(1);
         Tiles { rows, values: 1 }
+    }
+
+    /// Tiles that blocks can have.
+    fn possible(&self, machine: Machine) -> impl Iterator<Item = usize> + Clone {
+        let sizes = *self;
+        [4, 2, 1].into_iter().filter(move |tiles| *tiles == 1 || sizes.fit(*tiles, machine.shared))
+    }
+
+    /// How long a step takes: with weights in shared memory what was measured on an H200 with blocks of one and of four tiles
+    /// (agents/benches/README.md), else as `judge_cycles` has it.
+    fn motion_cycles(&self, tiles: usize, rows: usize, machine: Machine) -> f64 {
+        let blocks = rows.div_ceil(16 * tiles);
+        let at_once = blocks.min(machine.multiprocessors) as f64;
+        let one = match self.imagine(tiles, machine.shared).1 {
+            Weights::Near => 3500.0 + 4500.0 * tiles as f64,
+            _ => {
+                let bytes = 16.0 * self.motion[1] as f64;
+                network_cycles(bytes, tiles).max(at_once * bytes / (23.0 * machine.multiprocessors as f64))
+            }
+        };
+        blocks.div_ceil(machine.multiprocessors) as f64 * one
     }
 
     /// Tiles of blocks that judge so many rewards and values: those that are done soonest.
     pub fn judge_tiles(&self, blocks: Blocks, rewards: usize, values: usize, machine: Machine) -> Tiles {
         let Blocks::Suited = blocks else { return blocks.given() };
-        let fit = [4, 2, 1].into_iter().filter(|tiles| *tiles == 1 || self.fit(*tiles, machine.shared));
+        let fit = self.possible(machine);
         let all = fit.clone().flat_map(|rows| fit.clone().map(move |values| Tiles { rows, values }));
         let cycles = |tiles: &Tiles| self.judge_cycles(*tiles, rewards, values, machine);
         all.min_by(|a, b| cycles(a).total_cmp(&cycles(b))).unwrap_or(Tiles::ONE)
     }
 
-    /// How long that takes: what a multiprocessor needs for a network (its weights at 64 bytes a cycle, or its tensor cores), and what the
-    /// second-level cache needs for the weights of all blocks, at the 23 bytes a cycle for each of an H200's multiprocessors that were
-    /// measured (agents/benches/README.md).
+    /// How long that takes: what a multiprocessor needs for its networks, and what the second-level cache needs for the weights of all
+    /// blocks, at the 23 bytes a cycle for each of an H200's multiprocessors that were measured (agents/benches/README.md).
     fn judge_cycles(&self, tiles: Tiles, rewards: usize, values: usize, machine: Machine) -> f64 {
         let bytes = 16.0 * self.head as f64;
-        let network =
-            |tiles: usize| bytes / f64::min(64.0, 160.0 / tiles as f64) + 3000.0 + 800.0 * tiles as f64;
         let judged = Judged::new(tiles, rewards, values, machine);
         let [reward_blocks, value_blocks] = [judged.rewards, judged.values].map(|blocks| blocks as f64);
         let asks = if judged.apart { 2.0 } else { 3.0 };
-        let (reward, value) = (network(tiles.rows), asks * network(tiles.values));
+        let (reward, value) = (network_cycles(bytes, tiles.rows), asks * network_cycles(bytes, tiles.values));
         let all = machine.multiprocessors as f64;
         let busy = match reward_blocks + value_blocks <= all {
             true => 0.0,
@@ -225,6 +238,11 @@ impl Sizes {
         let cache = (reward_blocks + asks * value_blocks) * bytes / (23.0 * all);
         busy.max(reward).max(value).max(cache)
     }
+}
+
+/// What a block needs for a network of so many bytes: its weights at 64 bytes a cycle, or its tensor cores, and what comes between.
+fn network_cycles(bytes: f64, tiles: usize) -> f64 {
+    bytes / f64::min(64.0, 160.0 / tiles as f64) + 3000.0 + 800.0 * tiles as f64
 }
 
 impl Blocks {
@@ -285,5 +303,31 @@ mod tests {
         // a reward wider than the critics takes more turns than one
         let wide = Sizes { widest: 520, ..sizes(1) };
         assert!(wide.fit(2, limit) && !wide.fit(4, limit) && Sizes { widest: 520, ..sizes(2) }.fit(4, limit));
+    }
+
+    /// The published sizes on an H100: few candidates in small blocks, so that all multiprocessors have some, many in large ones.
+    #[test]
+    fn blocks_suit_their_number() {
+        let sizes = Sizes {
+            observation: 17,
+            action: 6,
+            warps: 16,
+            per_word: 1,
+            latent: 56,
+            widest: 512,
+            motion_widest: 256,
+            motion: [0, 190 * 32],
+            states: 56,
+            gates: 64,
+            beside: 128,
+            head: 36 * 64 * 32,
+        };
+        let motion = |rows| sizes.motion_tiles(Blocks::Suited, rows, H100).rows;
+        assert_eq!([512, 8192, 65_536].map(motion), [1, 4, 4]);
+        // not a second turn for a few more
+        assert!(motion(8602) < 4);
+        let judge = |rows: usize, horizon| sizes.judge_tiles(Blocks::Suited, rows * horizon, rows, H100);
+        assert_eq!(judge(512, 5), Tiles { rows: 4, values: 2 });
+        assert_eq!(judge(8192, 20), Tiles { rows: 4, values: 4 });
     }
 }

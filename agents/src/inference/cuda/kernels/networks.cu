@@ -189,7 +189,7 @@ enum Asks { HEADS, DYNAMICS_TOO };
 template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Block {
     static constexpr int ROWS = 16 * MT, HIDDEN_STRIDE = stride_of(WIDTH);
     // words of the buffers of hidden activations, and of everything else
-    static constexpr int MOTION = ASKS == HEADS ? 0 : STATES + GATES + CONTROLS;
+    static constexpr int MOTION = ASKS == HEADS ? 0 : STATES + GATES;
     static constexpr int HIDDEN = ROWS * HIDDEN_STRIDE * (IN_PLACE<MT> ? 1 : 2), FIXED = ROWS * (2 * WARPS + ZA_STRIDE + MOTION);
     Weights weights;
     const float *vectors;
@@ -197,7 +197,6 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
     u32 *hidden[2]; // [ROWS, HIDDEN_STRIDE], one if layers work in place
     float *state;   // [ROWS, A_AT], Koopman only
     float *gate;    // [ROWS, GATES], Koopman with a gate only
-    float *control; // [ROWS, CONTROLS], if gate and action encoder are asked at once
     float2 *partial; // [ROWS, WARPS]
 
     __device__ Block(u32 *memory, u32 *buffers, const Weights weights, const float *vectors) : weights(weights), vectors(vectors) {
@@ -205,7 +204,6 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
         za = (u32 *)(partial + ROWS * WARPS);
         state = (float *)(za + ROWS * ZA_STRIDE);
         gate = state + ROWS * STATES;
-        control = gate + ROWS * GATES;
         hidden[0] = buffers;
         hidden[1] = buffers + (IN_PLACE<MT> ? 0 : ROWS * HIDDEN_STRIDE);
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
@@ -298,26 +296,35 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
     }
 
 #if BESIDE
-    // Gate and action encoder, each by half of the warps: they are narrow, and a step waits for every layer.
-    __device__ void gate_and_control() const {
+    // Gate and action encoder, each by half of the warps: they are narrow, and a step waits for every layer. What the action does, gated,
+    // goes to `to`.
+    __device__ void gate_and_push(u32 *to) const {
         const bool gates = threadIdx.x < THREADS / 2;
         if (gates) half_of_elu_layer(GATE[0], za, 0);
         else half_of_elu_layer(ACTION_ENCODER[0], za + Z_WORDS, BESIDE);
         __syncthreads();
         constexpr int AHEAD = AHEAD_OF<MT, 1, Weights>;
+        At places[2 * MT];
+        float control[2 * MT][2];
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++) places[i].row = -1;
         if (gates) product<MT, 1, 4, AHEAD, 2>(GATE[1], hidden[0], HIDDEN_STRIDE, weights, vectors, [&](At at, float a, float b) { bounded(at, a, b); });
         else
             product<MT, 1, 4, AHEAD, 2>(ACTION_ENCODER[1], hidden[0] + words(BESIDE), HIDDEN_STRIDE, weights, vectors, [&](At at, float a, float b) {
-                control[at.row * CONTROLS + at.column] = a;
-                control[at.row * CONTROLS + at.column + 1] = b;
+                places[at.i] = at;
+                control[at.i][0] = a;
+                control[at.i][1] = b;
             });
         __syncthreads();
+#pragma unroll
+        for (int i = 0; i < 2 * MT; i++)
+            if (places[i].row >= 0) gated(places[i], control[i][0], control[i][1], to);
     }
 
     __device__ void half_of_elu_layer(const Layer l, const u32 *x, int from) const {
-        product<MT, 1, 4, AHEAD_OF<MT, 1, Weights>, 2>(l, x, ZA_STRIDE, weights, vectors, [&](At at, float a, float b) {
-            put(hidden[0] + at.row * HIDDEN_STRIDE, from + at.column, elu(a), elu(b));
-        });
+        auto after = [&](At at, float a, float b) { put(hidden[0] + at.row * HIDDEN_STRIDE, from + at.column, elu(a), elu(b)); };
+        if (2 * l.tiles > WARPS) product<MT, 2, 2, AHEAD_OF<MT, 2, Weights>, 2>(l, x, ZA_STRIDE, weights, vectors, after);
+        else product<MT, 1, 4, AHEAD_OF<MT, 1, Weights>, 2>(l, x, ZA_STRIDE, weights, vectors, after);
     }
 #endif
 
@@ -433,14 +440,8 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
         // not where the last layer reads
         u32 *pushed = hidden[(sizeof(ACTION_ENCODER) / sizeof(Layer) + 1) % 2];
 #if BESIDE
-        if (renew) {
-            gate_and_control();
-            for (int i = threadIdx.x; i < ROWS * (CONTROLS / 2); i += THREADS) {
-                const int r = i / (CONTROLS / 2), c = i % (CONTROLS / 2) * 2;
-                const float *g = gate + r * GATES + c, *a = control + r * CONTROLS + c;
-                put(pushed + r * HIDDEN_STRIDE, c, a[0] * g[0], a[1] * g[1]);
-            }
-        } else push(pushed);
+        if (renew) gate_and_push(pushed);
+        else push(pushed);
 #else
 #if GATED
         if (renew) {
@@ -466,14 +467,16 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
 #if KOOPMAN
     // What the action does, with the gate that is there.
     __device__ void push(u32 *to) const {
-        network(ACTION_ENCODER, za + Z_WORDS, ZA_STRIDE, [&](At at, float a, float b) {
+        network(ACTION_ENCODER, za + Z_WORDS, ZA_STRIDE, [&](At at, float a, float b) { gated(at, a, b, to); });
+    }
+
+    __device__ void gated(At at, float a, float b, u32 *to) const {
 #if GATED
-            const float *g = gate + at.row * GATES + at.column;
-            a *= g[0];
-            b *= g[1];
+        const float *g = gate + at.row * GATES + at.column;
+        a *= g[0];
+        b *= g[1];
 #endif
-            put(to + at.row * HIDDEN_STRIDE, at.column, a, b);
-        });
+        put(to + at.row * HIDDEN_STRIDE, at.column, a, b);
     }
 #endif
 
