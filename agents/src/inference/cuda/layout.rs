@@ -276,7 +276,7 @@ impl Parts {
         let fits = gate.len() == 2
             && control.len() == 2
             && narrow
-            && sizes.warps % 2 == 0
+            && sizes.warps.is_multiple_of(2)
             && 2 * tiles(&control[1]) <= sizes.warps;
         fits.then(|| hidden.next_multiple_of(16 * sizes.per_word))
     }
