@@ -28,15 +28,15 @@ struct Product {
 
 // A block has a square of c. Its tiles of both factors come to shared memory asynchronously, STAGES of them on their way; two groups
 // of four warps share the depth of a tile, and a warp has a quarter of the square.
-constexpr int TILE = 64, DEPTH = 32, STAGES = 4, PRODUCT_THREADS = 256;
-constexpr int TILE_WORDS = TILE * (DEPTH + 4);
+constexpr int TILE = 64, DEPTH = 64, STAGES = 3, PRODUCT_THREADS = 256;
+constexpr int TILE_WORDS = DEPTH * (TILE + 8);
 static_assert(PRODUCT_BYTES == 4 * STAGES * 2 * TILE_WORDS, "a launch gives what is used");
 
 // TILE lines (rows of a, columns of b) of DEPTH numbers along the sum, as they lie in memory: with ALONG neighbours of a line are
 // neighbours, without it neighbouring lines are. With these strides no two lanes of a warp read the same bank.
 template <bool ALONG> struct Factor {
     static constexpr int STRIDE = ALONG ? DEPTH + 4 : TILE + 8;
-    static_assert(TILE_WORDS == (ALONG ? TILE : DEPTH) * STRIDE, "tiles are of one size");
+    static_assert((ALONG ? TILE : DEPTH) * STRIDE <= TILE_WORDS, "a tile has room");
     const float *at;
     int stride, lines, inner, first;
     int width, down, across; // the thread's first chunk is so wide, and there
@@ -55,18 +55,17 @@ template <bool ALONG> struct Factor {
 
     // W numbers at a time; zeros where there are none.
     template <int W> __device__ void fetch(int first_k, u32 *tile) const {
-        static_assert(TILE * DEPTH == 8 * PRODUCT_THREADS, "two chunks of four a thread");
-        constexpr int CHUNKS = (ALONG ? DEPTH : TILE) / W, NEXT = PRODUCT_THREADS / CHUNKS;
+        constexpr int CHUNKS = (ALONG ? DEPTH : TILE) / W, NEXT = PRODUCT_THREADS / CHUNKS, MINE = TILE * DEPTH / W / PRODUCT_THREADS;
         const int left = ALONG ? inner - first_k - across : lines - first - across, most = left < 0 ? 0 : left < W ? left : W;
         const float *next = from + (ALONG ? first_k : first_k * stride);
         u32 *to = tile + down * STRIDE + across;
         if (W == 4 && first + TILE <= lines && first_k + DEPTH <= inner) {
-            copy_async<W>(to, next, W);
-            copy_async<W>(to + NEXT * STRIDE, next + NEXT * stride, W);
+#pragma unroll
+            for (int i = 0; i < MINE; i++) copy_async<W>(to + i * NEXT * STRIDE, next + i * NEXT * stride, W);
             return;
         }
 #pragma unroll 1
-        for (int i = 0; i < TILE * DEPTH / W / PRODUCT_THREADS; i++) {
+        for (int i = 0; i < MINE; i++) {
             const bool here = ALONG ? first + down + i * NEXT < lines : first_k + down + i * NEXT < inner;
             const int there = here ? most : 0;
             copy_async<W>(to + i * NEXT * STRIDE, there > 0 ? next + i * NEXT * stride : at, there);
