@@ -43,6 +43,15 @@ __device__ inline void load_matrices(u32 *words, const u32 *row) {
                  : "r"((u32)__cvta_generic_to_shared(row)));
 }
 
+// On GPUs from Hopper on a kernel's blocks may be placed before the kernel in front of it has ended (see `Behind` in `gpu.rs`): here
+// they wait for what it writes, and the next kernel's may come.
+__device__ inline void begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 #if __CUDA_ARCH__ >= 900
 // Waits for all blocks of the cluster, and for what they wrote.
 __device__ inline void wait_for_cluster() {

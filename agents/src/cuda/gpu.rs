@@ -1,7 +1,13 @@
 //! The device's side: a compiler, a stream, memory that both sides see.
 
-use cudarc::driver::{CudaContext, CudaModule, CudaStream, DriverError, LaunchConfig, PinnedHostSlice};
+use cudarc::driver::sys::{
+    CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig, cuLaunchKernelEx,
+};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaModule, CudaStream, DriverError, LaunchConfig, PinnedHostSlice,
+};
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use std::ffi::c_void;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -49,6 +55,51 @@ pub(crate) fn grid((x, y, z): (usize, usize, usize), threads: usize, shared: usi
         block_dim: (threads as u32, 1, 1),
         shared_mem_bytes: shared as u32,
     }
+}
+
+/// When a kernel's blocks may be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Once everything in front of it has ended.
+    Everything,
+    /// While the kernel in front of it ends, for which it waits itself: see `begin` in `arithmetic.cu`.
+    Kernel,
+}
+
+/// Launches a kernel.
+///
+/// # Safety
+/// The kernel takes what `arguments` point to, and stays inside what they name.
+pub(crate) unsafe fn launch(
+    stream: &CudaStream,
+    function: &CudaFunction,
+    config: LaunchConfig,
+    behind: Behind,
+    arguments: &mut [*mut c_void],
+) -> Result<(), CudaError> {
+    let hopper = stream.context().compute_capability()?.0 >= 9;
+    let mut early = CUlaunchAttribute {
+        id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+    };
+    let config = CUlaunchConfig {
+        gridDimX: config.grid_dim.0,
+        gridDimY: config.grid_dim.1,
+        gridDimZ: config.grid_dim.2,
+        blockDimX: config.block_dim.0,
+        blockDimY: config.block_dim.1,
+        blockDimZ: config.block_dim.2,
+        sharedMemBytes: config.shared_mem_bytes,
+        hStream: stream.cu_stream(),
+        attrs: &raw mut early,
+        numAttrs: u32::from(hopper && behind == Behind::Kernel),
+    };
+    // SAFETY: what the caller promises; the driver reads the rest before it returns.
+    let launched = unsafe {
+        cuLaunchKernelEx(&config, function.cu_function(), arguments.as_mut_ptr(), std::ptr::null_mut())
+    };
+    Ok(launched.result()?)
 }
 
 /// Numbers that the GPU copies from and to, once it has been waited for.

@@ -170,6 +170,7 @@ static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads, 
 
 static void __syncwarp() { host::wait_for_warp(); }
 static void __syncthreads() { host::wait(host::own().whole); }
+static void begin() {}
 static void wait_for_cluster() { host::wait(host::cluster); }
 
 // Of each block of a cluster.

@@ -6,7 +6,9 @@ mod gpu;
 pub(crate) mod host;
 
 #[cfg(feature = "cuda")]
-pub(crate) use gpu::{CudaError, compile, grid, has_clusters, has_tensor_cores, pinned, pinned_mut, stream};
+pub(crate) use gpu::{
+    Behind, CudaError, compile, grid, has_clusters, has_tensor_cores, launch, pinned, pinned_mut, stream,
+};
 
 /// The numbers of kernels, which come before them.
 pub(crate) const ARITHMETIC: &str = include_str!("arithmetic.cu");

@@ -3,7 +3,7 @@
 use super::program::Program;
 use super::shape::{Bases, Plan, Shape, Turn};
 use super::sizes::{Blocks, Tiles};
-use crate::cuda::{CudaError, grid, pinned, pinned_mut};
+use crate::cuda::{self, CudaError, grid, pinned, pinned_mut};
 use cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{
@@ -94,12 +94,10 @@ impl Session {
 }
 
 fn launch(stream: &CudaStream, function: &CudaFunction, turn: &Turn, plan: &Plan) -> Result<(), CudaError> {
-    let mut launch = stream.launch_builder(function);
-    launch.arg(plan);
-    turn.arguments.iter().for_each(|argument| {
-        launch.arg(argument);
-    });
+    let numbers = turn.arguments.iter().map(|argument| (&raw const *argument).cast_mut().cast());
+    let mut arguments: Vec<_> =
+        std::iter::once((&raw const *plan).cast_mut().cast()).chain(numbers).collect();
+    let config = grid((turn.blocks, 1, 1), turn.threads, turn.shared);
     // SAFETY: the arguments that the kernel declares, and buffers of the sizes that it goes over.
-    unsafe { launch.launch(grid((turn.blocks, 1, 1), turn.threads, turn.shared))? };
-    Ok(())
+    unsafe { cuda::launch(stream, function, config, turn.behind(), &mut arguments) }
 }

@@ -2,6 +2,8 @@
 
 use super::sizes::{Blocks, Judged, Machine, Sizes, Tiles};
 use crate::config::PlannerKind;
+#[cfg(feature = "cuda")]
+use crate::cuda::Behind;
 
 /// What makes two plans the same work on other numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +162,15 @@ pub(super) struct Turn {
     pub shared: usize,
     /// What it is told behind the plan.
     pub arguments: Vec<i32>,
+}
+
+#[cfg(feature = "cuda")]
+impl Turn {
+    /// Those that follow a kernel of plans wait for it themselves.
+    pub fn behind(&self) -> Behind {
+        let first = matches!(self.kernel, "propose" | "propose_together");
+        if first || std::env::var("TDK_PDL").is_ok() { Behind::Everything } else { Behind::Kernel }
+    }
 }
 
 impl Shape {

@@ -209,6 +209,8 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
         // what lies behind the last column of a layer is multiplied by zeros, and must be numbers
         for (int i = threadIdx.x; i < FIXED / 4; i += THREADS) ((uint4 *)memory)[i] = make_uint4(0, 0, 0, 0);
         for (int i = threadIdx.x; i < HIDDEN / 4; i += THREADS) ((uint4 *)buffers)[i] = make_uint4(0, 0, 0, 0);
+        // networks do not change during a plan
+        begin();
         __syncthreads();
     }
 

@@ -83,6 +83,7 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
     u32 *ranks = p.ranks + e * candidates;
     const int count = iteration == 0 ? candidates : p.N;
     float bad[1] = {0.0f};
+    begin();
 #pragma unroll 4
     for (int i = tid; i < count; i += REFIT_THREADS) {
         const float score = scored ? p.scores[e * candidates + i] : score_of(p, e, i);
@@ -245,6 +246,7 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
 #if defined(EVERY_KERNEL) || defined(ONLY_score)
 // Scores of many candidates; `blocks` for each environment.
 extern "C" __global__ void __launch_bounds__(SCORE_THREADS) score(Plan p, int iteration, int blocks) {
+    begin();
     const int e = blockIdx.x / blocks, i = blockIdx.x % blocks * SCORE_THREADS + threadIdx.x, candidates = p.N + p.P;
     if (i >= (iteration == 0 ? candidates : p.N)) return;
     const float score = score_of(p, e, i);
