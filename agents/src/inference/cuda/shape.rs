@@ -169,7 +169,7 @@ impl Turn {
     /// Those that follow a kernel of plans wait for it themselves.
     pub fn behind(&self) -> Behind {
         let first = matches!(self.kernel, "propose" | "propose_together");
-        if first || std::env::var("TDK_PDL").is_ok() { Behind::Everything } else { Behind::Kernel }
+        if first { Behind::Everything } else { Behind::Kernel }
     }
 }
 

@@ -104,7 +104,11 @@ fn plan_on_host(
 
 /// The decisions of both: (on the host's kernels, known).
 fn decide(config: &AgentConfig, precision: Precision, cut: Cut) -> Vec<(Answer, crate::agent::Decision)> {
-    decide_by(Heads::Random, config, precision, cut)
+    decide_by(Heads::Random, &observations(), config, precision, cut)
+}
+
+fn observations() -> Vec<f32> {
+    Stream::new(5, "data").normal(ENVIRONMENTS * OBSERVATION)
 }
 
 /// What rewards and critics end with.
@@ -117,6 +121,7 @@ enum Heads {
 
 fn decide_by(
     heads: Heads,
+    observations: &[f32],
     config: &AgentConfig,
     precision: Precision,
     cut: Cut,
@@ -137,11 +142,9 @@ fn decide_by(
     let parts = networks.parts(Conditioning::Along).expect("networks of TD-MPC");
 
     let (horizon, min_std) = (3, 0.1);
-    let observations = Stream::new(5, "data").normal(ENVIRONMENTS * OBSERVATION);
     let plans = [Plan::cold(), Plan::new(vec![0.1; horizon * ACTION])];
     let streams = || -> Vec<Stream> { (0..ENVIRONMENTS as u64).map(|i| Stream::new(i, "noise")).collect() };
-    let known =
-        agent.act(&observations, &plans, Schedule { horizon, min_std }, Mode::Explore, &mut streams());
+    let known = agent.act(observations, &plans, Schedule { horizon, min_std }, Mode::Explore, &mut streams());
     let returns = Returns::lambda(config.learner.discount, config.planner.depth_lambda);
     let question = Question {
         planner: &config.planner,
@@ -150,7 +153,7 @@ fn decide_by(
         min_std,
         mode: Mode::Explore,
         policy_noise: config.policy_noise(),
-        observations: &observations,
+        observations,
         warm: plans.iter().flat_map(|plan| plan.shifted(horizon, ACTION)).collect(),
         streams: &mut streams(),
     };
@@ -215,7 +218,31 @@ fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
 #[test]
 fn equal_scores_have_an_order() {
     let config = config(DynamicsKind::Mlp);
-    agree_on("equal", decide_by(Heads::Zeros, &config, Precision::F32, (1, 1, LARGE)));
+    agree_on("equal", decide_by(Heads::Zeros, &observations(), &config, Precision::F32, (1, 1, LARGE)));
+}
+
+/// An environment whose observation is not a number does not touch those whose rows lie in the same blocks.
+#[test]
+fn what_is_broken_breaks_nothing_else() {
+    let mut config = config(DynamicsKind::Koopman);
+    (config.model.hidden_dim, config.model.koopman.control.gate_hidden) = (40, 24);
+    let mut broken = observations();
+    broken[..OBSERVATION].fill(f32::NAN);
+    for cut in [(1, 1, LARGE), (4, 2, SMALL)] {
+        let [whole, broken] = [observations(), broken.clone()].map(|observations| {
+            let decisions = decide_by(Heads::Random, &observations, &config, Precision::F32, cut);
+            decisions.into_iter().map(|(found, _)| found).collect::<Vec<_>>()
+        });
+        let bits = |a: &Answer| {
+            [&a.action[..], &a.mean, &[a.elite_score]]
+                .concat()
+                .iter()
+                .map(|x| x.to_bits())
+                .collect::<Vec<_>>()
+        };
+        assert!(broken[0].bad_scores > 0.0 && broken[1].bad_scores == 0.0, "{cut:?}");
+        assert_eq!(bits(&whole[1]), bits(&broken[1]), "{cut:?}");
+    }
 }
 
 /// What is summed with what does not depend on how many rows a block has, or on where the weights are.
@@ -237,11 +264,20 @@ fn a_plan_is_the_same_in_blocks_of_any_size() {
     }
 }
 
-/// Eight bits of every factor: scores are near, sequences that are nearly as good may take each other's places.
+/// Eight bits of every factor: scores are near, sequences that are nearly as good may take each other's places. Widths that do not fill
+/// fragments: what lies behind them has to be numbers (sums that warps had shared, read as pairs of bfloat16, were not).
 #[test]
 fn plans_in_bfloat16_have_nearly_the_scores_of_others() {
-    for dynamics in [DynamicsKind::Koopman, DynamicsKind::Mlp] {
-        for (found, known) in decide(&config(dynamics), Precision::Bf16, (1, 1, LARGE)) {
+    for (dynamics, cut) in [
+        (DynamicsKind::Koopman, (1, 1, LARGE)),
+        (DynamicsKind::Koopman, (4, 2, SMALL)),
+        (DynamicsKind::Mlp, (2, 1, SMALL)),
+    ] {
+        let mut config = config(dynamics);
+        config.model.hidden_dim = 40;
+        config.model.koopman.control.gate_hidden = 24;
+        for (found, known) in decide(&config, Precision::Bf16, cut) {
+            assert_eq!(found.bad_scores, 0.0, "{dynamics:?}");
             assert!(
                 (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(0.2),
                 "{dynamics:?}: {} instead of {}",

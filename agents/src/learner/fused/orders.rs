@@ -63,8 +63,8 @@ impl Kernel {
 
     /// Bytes of shared memory that it is given, beside what it declares itself.
     pub fn shared(self) -> usize {
-        // three stages of two tiles, as `kernels/products.cu` asserts
-        if self == Self::Products { 3 * 2 * 4 * (TILE * 72) } else { 0 }
+        // four stages of two tiles, as `kernels/products.cu` asserts
+        if self == Self::Products { 4 * 2 * 4 * (TILE * 36) } else { 0 }
     }
 }
 

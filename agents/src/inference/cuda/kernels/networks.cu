@@ -265,8 +265,11 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
             float a = vectors[l.bias + c], b = vectors[l.bias + c + 1];
 #pragma unroll
             for (int k = 0; k < WARPS; k++) {
-                a += shares[(k * ROWS + r) * 8 + c];
-                b += shares[(k * ROWS + r) * 8 + c + 1];
+                float *share = shares + (k * ROWS + r) * 8 + c;
+                a += share[0];
+                b += share[1];
+                // behind the last column of a layer they would be multiplied by zeros, and might be no numbers
+                share[0] = share[1] = 0.0f;
             }
             after(At{r, c, 0, 0}, a, b);
         }

@@ -28,7 +28,7 @@ struct Product {
 
 // A block has a square of c. Its tiles of both factors come to shared memory asynchronously, STAGES of them on their way; two groups
 // of four warps share the depth of a tile, and a warp has a quarter of the square.
-constexpr int TILE = 64, DEPTH = 64, STAGES = 3, PRODUCT_THREADS = 256;
+constexpr int TILE = 64, DEPTH = 32, STAGES = 4, PRODUCT_THREADS = 256;
 constexpr int TILE_WORDS = DEPTH * (TILE + 8);
 static_assert(PRODUCT_BYTES == 4 * STAGES * 2 * TILE_WORDS, "a launch gives what is used");
 
