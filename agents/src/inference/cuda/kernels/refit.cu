@@ -47,8 +47,12 @@ __device__ inline float score_of(const Plan &p, int e, int i) {
 // A finite one of which there is an order.
 __device__ inline float rank_of(float score) { return finite(score) ? fminf(fmaxf(score, WORST), -WORST) : WORST; }
 
-// Counts a number in its bin. Most lanes of a warp have few bins, where they would wait for each other.
-__device__ inline void count_in(u32 *bins, u32 bin, bool counts) {
+// Counts a number in its bin. The lanes of a warp share few bins, where they would wait for each other if there were `many` of them.
+__device__ inline void count_in(u32 *bins, u32 bin, bool counts, bool many) {
+    if (!many) {
+        if (counts) atomicAdd(&bins[bin], 1u);
+        return;
+    }
     const u32 same = __match_any_sync(~0u, counts ? bin : 256);
     if (counts && (same & ((1u << threadIdx.x % 32) - 1)) == 0) atomicAdd(&bins[bin], (u32)__popc(same));
 }
@@ -102,7 +106,7 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
         __syncthreads();
         const u32 prefix = found[0], mask = shift == 24 ? 0 : ~0u << (shift + 8);
         each_rank(ranks, candidates, own,
-                  [&](int i, u32 rank) { count_in(bins, rank >> shift & 255, i < candidates && (rank & mask) == prefix); });
+                  [&](int i, u32 rank) { count_in(bins, rank >> shift & 255, i < candidates && (rank & mask) == prefix, scored); });
         __syncthreads();
         if (tid < 32) {
             // a lane has eight bins, the first lane the highest
