@@ -130,12 +130,19 @@ impl Snapshot {
     pub fn propose(&self, z0: Tensor<2>, noise: Tensor<4>) -> Tensor<4> {
         let device = z0.device();
         let Some(packed) = self.packed(&device) else { return self.world.propose(z0, noise) };
-        let sizes @ [_, count, horizon, action_dim] = noise.dims();
+        let sizes @ [environments, count, horizon, action_dim] = noise.dims();
         let (z0, noise) = (contiguous_flex(z0), contiguous_flex(noise));
-        let row = count * horizon * action_dim;
+        let (sequence, row) = (horizon * action_dim, count * horizon * action_dim);
+        let block = block(environments, count) * sequence;
         let mut actions = vec![0.0; sizes.iter().product()];
-        actions.par_chunks_mut(row).enumerate().for_each_init(Tile::default, |tile, (e, actions)| {
-            packed.propose_tile(of(&z0, e, packed.latent), of(&noise, e, row), horizon, actions, tile);
+        actions.par_chunks_mut(row).enumerate().for_each(|(e, actions)| {
+            let (z0, noise) = (of(&z0, e, packed.latent), of(&noise, e, row));
+            actions
+                .par_chunks_mut(block)
+                .zip(noise.par_chunks(block))
+                .for_each_init(Tile::default, |tile, (actions, noise)| {
+                    packed.propose_tile(z0, noise, horizon, actions, tile)
+                });
         });
         Tensor::from_data(TensorData::new(actions, sizes), &device)
     }

@@ -197,6 +197,22 @@ fn proposals_equal_those_of_the_tensors() {
     }
 }
 
+/// To the bit, whatever the threads share.
+#[test]
+fn proposals_do_not_depend_on_threads() {
+    for (name, snapshot) in snapshots() {
+        let (z0, noise) = (normal::<2>([2, latent(&snapshot)], 3), normal::<4>([2, 61, 4, 3], 4) * 0.1);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| snapshot.propose(z0.clone(), noise.clone()).into_data())
+        };
+        let alone = on(1);
+        for threads in [2, 5] {
+            assert_eq!(on(threads), alone, "{name}, {threads} threads");
+        }
+    }
+}
+
 /// To the bit: neither the threads, nor the environments planned together, nor their candidates change a score.
 #[test]
 fn scores_depend_on_nothing_but_the_sequence() {

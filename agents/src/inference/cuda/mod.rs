@@ -1,7 +1,7 @@
 //! Planning on an NVIDIA GPU: a whole plan as one graph of our own kernels, replayed for every decision.
 //!
 //! Burn's tensors would need some five hundred kernels for a plan, each waited for longer than it works. Here inputs go up
-//! in one copy, three kernels an iteration do the rest, and one copy brings the decisions back. What has no kernels here
+//! in one copy, three or four kernels an iteration do the rest, and one copy brings the decisions back. What has no kernels here
 //! (the second recipe, predicted terminations, remainders, gates shared by all candidates, other planners) plans with plain
 //! tensors, against which these kernels are tested.
 

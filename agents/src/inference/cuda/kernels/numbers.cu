@@ -1,8 +1,6 @@
-// A whole plan on a GPU: five kernels, three of which run once an iteration.
-//
-// `draw` makes the noise, `propose` encodes observations and asks the policy for its sequences, `imagine` rolls candidates
-// through the dynamics, `judge` asks reward and critics about all latents at once, `refit` selects elites and moves the
-// sampling distribution. A block takes ROWS rows through a network while their activations stay in shared memory; weights are
+// A whole plan on a GPU: `draw` makes the noise, `propose` encodes observations and asks the policy for its sequences; then, once an
+// iteration, `imagine` rolls candidates through the dynamics, `judge` asks reward and critics about all latents at once, `score` adds
+// up what many candidates are worth, and `refit` selects elites and moves the sampling distribution. A block takes ROWS rows through a network while their activations stay in shared memory; weights are
 // laid out as tensor cores want them (see `pack`) and come from the second-level cache, each 16 bytes a thread; those of the
 // dynamics, which every step needs again, are copied to shared memory where there is room.
 //
