@@ -38,6 +38,7 @@ use {
 
 const KERNELS: &str = concat!(
     include_str!("kernels/numbers.cu"),
+    include_str!("kernels/layers.cu"),
     include_str!("kernels/networks.cu"),
     include_str!("kernels/pack.cu"),
     include_str!("kernels/noise.cu"),

@@ -62,7 +62,7 @@ pub(super) enum Blocks {
 enum Weights {
     /// To registers.
     Far,
-    /// Through shared memory: `Streamed` in `kernels/networks.cu`.
+    /// Through shared memory: `Streamed` in `kernels/layers.cu`.
     Streamed,
     /// From shared memory, where they stay.
     Near,
@@ -170,7 +170,7 @@ impl Sizes {
         )
     }
 
-    /// Whether layers of such blocks write where they read: `IN_PLACE` in `kernels/networks.cu`.
+    /// Whether layers of such blocks write where they read: `IN_PLACE` in `kernels/layers.cu`.
     fn in_place(&self, tiles: usize) -> bool {
         tiles == 4 && self.per_word == 1
     }
