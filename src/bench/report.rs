@@ -61,6 +61,11 @@ impl Report {
             "{}; device {}, {} thread(s); a large product runs at {:.0} GFLOP/s",
             self.program, self.device, self.threads, self.gflops
         )];
+        if self.device.starts_with("cuda") {
+            lines.push(
+                "floor: at the rate of that product, which is burn's; our own kernels can be faster".into(),
+            );
+        }
         lines.extend(self.networks.iter().map(|n| {
             let Parameters { dynamics, total } = n.parameters;
             format!("{}: {dynamics} parameters in the dynamics, {total} in all networks", n.of)
