@@ -54,7 +54,7 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
     // All but the last layer with ELU; `after` gets the last one's numbers.
     template <class Who = Alone, int COUNT, class After>
     __device__ void network(const Layer (&layers)[COUNT], const u32 *x, int stride, After after) const {
-        // else the last layer would read what the first of the next call writes from other blocks
+        // else the first layer of the next call would be written where others still read the last one of this
         static_assert(Who::BLOCKS == 1 || COUNT % 2 == 1, "clusters ask networks with an even number of hidden layers");
 #pragma unroll
         for (int i = 0; i < COUNT - 1; i++) {
