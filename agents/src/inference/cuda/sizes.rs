@@ -184,7 +184,9 @@ impl Sizes {
 
     /// Tiles of blocks that take `rows` through the dynamics: those that are done soonest.
     pub fn motion_tiles(&self, blocks: Blocks, rows: usize, machine: Machine) -> Tiles {
-        let Blocks::Suited = blocks else { return blocks.given() };
+        if let Blocks::Of(tiles) = blocks {
+            return tiles;
+        }
         let cycles = |tiles: &usize| self.motion_cycles(*tiles, rows, machine);
         let all = self.possible(machine);
         let rows = all.min_by(|a, b| cycles(a).total_cmp(&cycles(b))).unwrap_or(1);
@@ -214,7 +216,9 @@ impl Sizes {
 
     /// Tiles of blocks that judge so many rewards and values: those that are done soonest.
     pub fn judge_tiles(&self, blocks: Blocks, rewards: usize, values: usize, machine: Machine) -> Tiles {
-        let Blocks::Suited = blocks else { return blocks.given() };
+        if let Blocks::Of(tiles) = blocks {
+            return tiles;
+        }
         let fit = self.possible(machine);
         let all = fit.clone().flat_map(|rows| fit.clone().map(move |values| Tiles { rows, values }));
         let cycles = |tiles: &Tiles| self.judge_cycles(*tiles, rewards, values, machine);
@@ -243,15 +247,6 @@ impl Sizes {
 /// What a block needs for a network of so many bytes: its weights at 64 bytes a cycle, or its tensor cores, and what comes between.
 fn network_cycles(bytes: f64, tiles: usize) -> f64 {
     bytes / f64::min(64.0, 160.0 / tiles as f64) + 3000.0 + 800.0 * tiles as f64
-}
-
-impl Blocks {
-    fn given(self) -> Tiles {
-        match self {
-            Blocks::Of(tiles) => tiles,
-            Blocks::Suited => Tiles::ONE,
-        }
-    }
 }
 
 /// Blocks of `judge`.
