@@ -10,6 +10,23 @@
 #include <ucontext.h>
 #include <vector>
 
+// For ThreadSanitizer fibers are threads, which barriers order and switching does not. What this file does for itself it need not see.
+#if __SANITIZE_THREAD__
+extern "C" {
+void *__tsan_get_current_fiber();
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void *);
+void __tsan_switch_to_fiber(void *, unsigned flags);
+void __tsan_acquire(void *);
+void __tsan_release(void *);
+void __tsan_read_range(const void *, unsigned long bytes);
+void __tsan_write_range(void *, unsigned long bytes);
+}
+#define UNSEEN __attribute__((no_sanitize("thread"), noinline))
+#else
+#define UNSEEN
+#endif
+
 #define HOST
 #define __device__
 // shared memory is a static variable, and those of inline functions are one in all libraries of a process
@@ -30,8 +47,10 @@ static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace host {
 constexpr unsigned MEMBERS = 8; // most blocks of a cluster
+alignas(16) static unsigned long long shared_memories[MEMBERS][1 << 15];
 struct Barrier {
     unsigned arrived = 0, round = 0, threads = 0;
+    char shown[2];
 };
 // A block of a cluster.
 struct Member {
@@ -42,7 +61,7 @@ struct Member {
     unsigned words[2][32][32][6];
 };
 static Member members[MEMBERS];
-static Barrier cluster;
+static Barrier cluster, launched;
 static unsigned member; // whose thread runs
 struct Copy {
     unsigned *to;
@@ -56,17 +75,40 @@ struct Thread {
     unsigned exchanges;
     const Barrier *waits; // for this barrier's round, if for any
     unsigned round;
+#if __SANITIZE_THREAD__
+    void *fiber;
+#endif
     // Groups of copies that it has not waited for, and copies that are in none. They happen as late as they may.
     std::deque<std::vector<Copy>> copies;
 };
 static Thread threads[MEMBERS][1024];
-static ucontext_t scheduler;
+static Thread scheduler;
 static std::function<void()> body;
 
-static Member &own() { return members[member]; }
-static Thread &self() { return threads[member][threadIdx.x]; }
+UNSEEN static Member &own() { return members[member]; }
+UNSEEN static Thread &self() { return threads[member][threadIdx.x]; }
 
-static void wait(Barrier &barrier) {
+UNSEEN static void go_on(Thread &from, Thread &to) {
+#if __SANITIZE_THREAD__
+    __tsan_switch_to_fiber(to.fiber, 1);
+#endif
+    swapcontext(&from.context, &to.context);
+}
+
+// The memory that a barrier's threads show each other, if they do, is that of an address for every other round.
+UNSEEN static void show(Barrier &barrier, unsigned round) {
+#if __SANITIZE_THREAD__
+    __tsan_release(&barrier.shown[round % 2]);
+#endif
+}
+
+UNSEEN static void see(Barrier &barrier, unsigned round) {
+#if __SANITIZE_THREAD__
+    __tsan_acquire(&barrier.shown[round % 2]);
+#endif
+}
+
+UNSEEN static void meet(Barrier &barrier) {
     const unsigned round = barrier.round;
     barrier.arrived++;
     while (barrier.round == round) {
@@ -77,28 +119,41 @@ static void wait(Barrier &barrier) {
         }
         self().waits = &barrier;
         self().round = round;
-        swapcontext(&self().context, &scheduler);
+        go_on(self(), scheduler);
     }
     self().waits = nullptr;
 }
 
-static void wait_for_warp() { wait(own().warps[threadIdx.x / 32]); }
+UNSEEN static void wait(Barrier &barrier) {
+    const unsigned round = barrier.round;
+    show(barrier, round);
+    meet(barrier);
+    see(barrier, round);
+}
 
-static void fiber() {
-    body();
+// Lanes that exchange numbers meet, but show each other no memory.
+UNSEEN static void meet_in_warp() { meet(own().warps[threadIdx.x / 32]); }
+
+UNSEEN static void end() {
+    show(launched, 0);
     self().done = true;
     own().warps[threadIdx.x / 32].threads--;
     own().whole.threads--;
     cluster.threads--;
-    swapcontext(&self().context, &scheduler);
+    go_on(self(), scheduler);
 }
 
-static bool blocked(const Thread &t) {
+static void fiber() {
+    body();
+    end();
+}
+
+UNSEEN static bool blocked(const Thread &t) {
     return t.done || (t.waits && t.waits->round == t.round && t.waits->arrived < t.waits->threads);
 }
 
-static void start(Thread &t) {
-    t.stack.resize(1 << 15);
+UNSEEN static void start(Thread &t) {
+    t.stack.resize(1 << 16);
     t.done = false;
     t.exchanges = 0;
     t.waits = nullptr;
@@ -106,12 +161,14 @@ static void start(Thread &t) {
     getcontext(&t.context);
     t.context.uc_stack.ss_sp = t.stack.data();
     t.context.uc_stack.ss_size = t.stack.size();
-    t.context.uc_link = &scheduler;
     makecontext(&t.context, fiber, 0);
+#if __SANITIZE_THREAD__
+    t.fiber = __tsan_create_fiber(0);
+#endif
 }
 
 // Runs the threads from `from` to `to` of the current block as far as they can without others; whether any could.
-static bool advance(unsigned from, unsigned to) {
+UNSEEN static bool advance(unsigned from, unsigned to) {
     bool moved = false;
     for (bool moves = true; moves;) {
         moves = false;
@@ -120,18 +177,19 @@ static bool advance(unsigned from, unsigned to) {
             moved = moves = true;
             threadIdx.x = i;
             blockIdx = own().index;
-            swapcontext(&scheduler, &self().context);
+            go_on(scheduler, self());
         }
     }
     return moved;
 }
 
 // Runs blocks of a cluster: each block as far as it can, and of it each warp.
-static void run(unsigned count) {
+UNSEEN static void run(unsigned count) {
     const unsigned size = blockDim.x;
     cluster = Barrier();
     cluster.threads = count * size;
     for (unsigned m = 0; m < count; m++) {
+        memset(shared_memories[m], 0xff, sizeof shared_memories[m]); // no numbers
         members[m].whole = Barrier();
         members[m].whole.threads = size;
         for (unsigned i = 0; i < 32; i++) {
@@ -148,12 +206,20 @@ static void run(unsigned count) {
             }
         }
     }
+    see(launched, 0);
+#if __SANITIZE_THREAD__
+    for (unsigned m = 0; m < count; m++)
+        for (unsigned i = 0; i < size; i++) __tsan_destroy_fiber(threads[m][i].fiber);
+#endif
     member = 0;
 }
 
 // Runs a kernel, as a call of it, with so many blocks and threads, of which so many blocks, side by side, are a cluster.
 static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads, unsigned team = 1) {
     body = kernel;
+#if __SANITIZE_THREAD__
+    scheduler.fiber = __tsan_get_current_fiber();
+#endif
     gridDim = blocks;
     blockDim = {threads, 1, 1};
     const unsigned all = blocks.x * blocks.y * blocks.z;
@@ -165,33 +231,40 @@ static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads, 
         }
         run(team);
     }
+    for (auto &of_block : host::threads)
+        for (Thread &t : of_block) t.stack = std::vector<char>();
 }
 } // namespace host
 
-static void __syncwarp() { host::wait_for_warp(); }
+static void __syncwarp() { host::wait(host::own().warps[threadIdx.x / 32]); }
 static void __syncthreads() { host::wait(host::own().whole); }
 static void begin() {}
 static void wait_for_cluster() { host::wait(host::cluster); }
 
-// Of each block of a cluster.
-alignas(16) static unsigned long long shared_memories[host::MEMBERS][1 << 15];
-#define shared_memory shared_memories[host::member]
+#define shared_memory host::shared_memories[host::member]
 
 template <class T> static T *in_block(T *own, unsigned block) {
-    return (T *)((char *)own - (char *)shared_memory + (char *)shared_memories[block]);
+    return (T *)((char *)own - (char *)shared_memory + (char *)host::shared_memories[block]);
 }
 
-template <unsigned W> static void copy_async(unsigned *to, const float *from, unsigned count) {
+template <unsigned W> UNSEEN static void copy_async(unsigned *to, const float *from, unsigned count) {
     if (((size_t)to | (size_t)from) % (4 * W) != 0 || count > W) abort();
+#if __SANITIZE_THREAD__
+    __tsan_write_range(to, 4 * W);
+    __tsan_read_range(from, 4 * count);
+#endif
     host::self().copies.back().push_back({to, from, count, W});
 }
 
 static void commit_copies() { host::self().copies.push_back({}); }
 
-template <unsigned COUNT> static void wait_for_copies() {
+template <unsigned COUNT> UNSEEN static void wait_for_copies() {
     auto &groups = host::self().copies;
     for (; groups.size() > COUNT + 1; groups.pop_front()) {
         for (const host::Copy &copy : groups.front()) {
+#if __SANITIZE_THREAD__
+            __tsan_write_range(copy.to, 4 * copy.width);
+#endif
             memset(copy.to, 0, copy.width * sizeof *copy.to);
             memcpy(copy.to, copy.from, copy.count * sizeof *copy.to);
         }
@@ -199,33 +272,35 @@ template <unsigned COUNT> static void wait_for_copies() {
 }
 
 // What every lane of a warp gives, for all of them.
-template <class T> static const unsigned long long *exchange(T x) {
+template <class T> UNSEEN static const unsigned long long *exchange(T x) {
     unsigned long long *all = host::own().exchanged[host::self().exchanges++ % 2][threadIdx.x / 32];
     all[threadIdx.x % 32] = 0;
     memcpy(&all[threadIdx.x % 32], &x, sizeof x);
-    host::wait_for_warp();
+    host::meet_in_warp();
     return all;
 }
 
-template <class T> static T __shfl_xor_sync(unsigned, T x, int lanes) {
+UNSEEN static unsigned long long given(const unsigned long long *all, unsigned lane) { return all[lane]; }
+
+template <class T> UNSEEN static T __shfl_xor_sync(unsigned, T x, int lanes) {
     memcpy(&x, &exchange(x)[threadIdx.x % 32 ^ lanes], sizeof x);
     return x;
 }
 
-template <class T> static T __shfl_up_sync(unsigned, T x, unsigned lanes) {
+template <class T> UNSEEN static T __shfl_up_sync(unsigned, T x, unsigned lanes) {
     const unsigned lane = threadIdx.x % 32;
     memcpy(&x, &exchange(x)[lane < lanes ? lane : lane - lanes], sizeof x);
     return x;
 }
 
-static unsigned __ballot_sync(unsigned, bool yes) {
+UNSEEN static unsigned __ballot_sync(unsigned, bool yes) {
     const unsigned long long *all = exchange(yes);
     unsigned votes = 0;
     for (unsigned i = 0; i < 32; i++) votes |= (unsigned)all[i] << i;
     return votes;
 }
 
-static unsigned __match_any_sync(unsigned, unsigned x) {
+UNSEEN static unsigned __match_any_sync(unsigned, unsigned x) {
     const unsigned long long *all = exchange(x);
     unsigned same = 0;
     for (unsigned i = 0; i < 32; i++) same |= (unsigned)(all[i] == x) << i;
@@ -248,7 +323,7 @@ template <class T> static T __ldg(const T *from) { return *from; }
 static float ratio(float a, float b) { return a / b; }
 static float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static int __popc(unsigned x) { return __builtin_popcount(x); }
-static unsigned atomicAdd(unsigned *to, unsigned x) { return (*to += x) - x; }
+static unsigned atomicAdd(unsigned *to, unsigned x) { return __atomic_fetch_add(to, x, __ATOMIC_RELAXED); }
 
 static unsigned __float_as_uint(float x) {
     unsigned bits;
@@ -280,16 +355,16 @@ static void load_matrices(unsigned *words, const unsigned *row) {
     if ((size_t)row % 16 != 0) abort();
     const unsigned lane = threadIdx.x % 32;
     const unsigned long long *rows = exchange(row);
-    for (unsigned i = 0; i < 4; i++) words[i] = ((const unsigned *)rows[8 * i + lane / 4])[lane % 4];
+    for (unsigned i = 0; i < 4; i++) words[i] = ((const unsigned *)given(rows, 8 * i + lane / 4))[lane % 4];
 }
 
-static void mma(float *sum, const unsigned *a, unsigned b0, unsigned b1) {
+UNSEEN static void mma(float *sum, const unsigned *a, unsigned b0, unsigned b1) {
     const unsigned lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     unsigned(*words)[6] = host::own().words[host::self().exchanges++ % 2][threadIdx.x / 32];
     memcpy(words[lane], a, 4 * sizeof *a);
     words[lane][4] = b0;
     words[lane][5] = b1;
-    host::wait_for_warp();
+    host::meet_in_warp();
     for (unsigned i = 0; i < 4; i++) {
         const unsigned row = i / 2, column = 2 * t + i % 2;
         for (unsigned k = 0; k < 8; k++) sum[i] += product_of(words[4 * g + k % 4][row + k / 4 * 2], words[4 * column + k % 4][4 + k / 4]);

@@ -20,7 +20,8 @@ pub(crate) fn on_host(header: &str, kernels: &str) -> String {
     format!("{}\n{HOST}\n{}\n{ARITHMETIC}{kernels}\n", macros.join("\n"), rest.join("\n"))
 }
 
-/// A function of this text, compiled by the C++ compiler that the README asks for.
+/// A function of this text, compiled by the C++ compiler that the README asks for (`CXX`, with `CXXFLAGS`; `scripts/kernel_races.sh` has
+/// ThreadSanitizer look at what it does).
 pub(crate) fn function(text: &str, name: &CStr) -> *mut c_void {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let unique = format!("td-koopman-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -30,7 +31,10 @@ pub(crate) fn function(text: &str, name: &CStr) -> *mut c_void {
     std::fs::write(&source, text).expect("room for temporary files");
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     let flags = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-o"];
-    let status = Command::new(compiler).args(flags).args([&library, &source]).status();
+    let more = std::env::var("CXXFLAGS").unwrap_or_default();
+    let mut command = Command::new(compiler);
+    command.args(flags).args([&library, &source]).args(more.split_whitespace()).env_remove("LD_PRELOAD");
+    let status = command.status();
     assert!(status.expect("a C++ compiler").success(), "the kernels do not compile as C++");
     let path = CString::new(library.to_str().expect("a path in UTF-8")).expect("a path without zeros");
     // SAFETY: our own library, which does nothing when it is loaded and is never closed; 2 resolves all names now.
@@ -40,6 +44,9 @@ pub(crate) fn function(text: &str, name: &CStr) -> *mut c_void {
         dlsym(library, name.as_ptr())
     };
     assert!(!found.is_null(), "there is no {name:?}");
-    std::fs::remove_dir_all(&folder).expect("our own folder");
+    // a sanitizer reads names and lines in the end
+    if more.is_empty() {
+        std::fs::remove_dir_all(&folder).expect("our own folder");
+    }
     found
 }

@@ -1,6 +1,8 @@
 //! The checks every device has to pass.
 
 #[cfg(feature = "cuda")]
+mod forms;
+#[cfg(feature = "cuda")]
 pub mod plans;
 #[cfg(feature = "cuda")]
 pub mod updates;

@@ -1,5 +1,6 @@
 //! Plans that a device makes with kernels of its own, against those of `flex` with the same noise.
 
+use super::forms::{Edit, FORMS};
 use super::{ACTION, OBSERVATION, config};
 use burn::prelude::*;
 use td_koopman_agents::agent::{Agent, Decision, Schedule};
@@ -28,31 +29,6 @@ fn act(agent: &Agent, environments: usize, horizon: usize, mode: Mode) -> Vec<De
     let mut noise: Vec<Stream> = (0..environments).map(|i| Stream::new(i as u64, "noise")).collect();
     agent.act(&observations, &plans, Schedule { horizon, min_std: 0.1 }, mode, &mut noise)
 }
-
-type Edit = fn(&mut AgentConfig);
-
-/// Forms of the model and of the planner that have kernels.
-const FORMS: [(&str, Edit); 10] = [
-    ("gated", |_| {}),
-    ("additive, with shallow networks", |c| {
-        c.model.koopman.control.form = ControlForm::Additive;
-        (c.model.koopman.control.action_hidden, c.model.encoder_hidden) = (vec![], vec![]);
-    }),
-    ("bilinear, held for two steps", |c| {
-        c.model.koopman.control.form = ControlForm::Bilinear;
-        c.model.koopman.control.recondition_every = 2;
-    }),
-    ("a gate of one layer, three of the action encoder", |c| {
-        c.model.koopman.control.gate_hidden = 0;
-        c.model.koopman.control.action_hidden = vec![24, 16];
-    }),
-    ("mlp with an odd latent", |c| (c.model.dynamics, c.model.latent_dim) = (DynamicsKind::Mlp, 15)),
-    ("wide heads", |c| c.model.hidden_dim = 512),
-    ("values at all depths", |c| c.planner.depth_lambda = 0.6),
-    ("mppi2", |c| c.planner.kind = PlannerKind::Mppi2),
-    ("cem", |c| c.planner.kind = PlannerKind::Cem),
-    ("no policy", |c| c.planner.policy_fraction = 0.0),
-];
 
 fn form(edit: Edit) -> AgentConfig {
     let mut config = config(DynamicsKind::Koopman, ControlForm::Gated);

@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::agent::{Agent, Schedule};
-use crate::config::{
-    AgentConfig, Conditioning, ControlForm, DynamicsKind, PlannerKind, Precision, tests::tiny,
-};
+use crate::config::{tests::tiny, *};
 use crate::cuda::host::{function, on_host};
 use crate::learner::{Parameter, write_parameters};
 use crate::model::World;
@@ -14,6 +12,10 @@ use shape::Bases;
 use sizes::{Blocks, Machine, Tiles};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
+
+#[path = "../../../tests/suite/forms.rs"]
+mod forms;
+use forms::FORMS;
 
 const OBSERVATION: usize = 4;
 const ACTION: usize = 2;
@@ -186,32 +188,30 @@ fn agree_on(name: &str, decisions: Vec<(Answer, crate::agent::Decision)>) {
     }
 }
 
+/// Of all forms that the suite of devices goes through, the policy's sequences among the elites. With an action encoder of one tile those
+/// read other warps' sums where its output went.
 #[test]
-fn plans_of_koopman_dynamics_are_those_of_packed_networks() {
-    agree("gated", &config(DynamicsKind::Koopman), (1, 1, LARGE));
-    let mut many = config(DynamicsKind::Koopman);
-    many.planner.num_elites = 40;
-    agree("gated, nearly all candidates count", &many, (1, 1, LARGE));
-    let mut held = config(DynamicsKind::Koopman);
-    (held.model.koopman.control.form, held.model.koopman.control.recondition_every) =
-        (ControlForm::Bilinear, 2);
-    held.planner.depth_lambda = 0.6;
-    agree("bilinear and held, values at all depths", &held, (2, 2, SMALL));
-    let mut additive = config(DynamicsKind::Koopman);
-    additive.model.koopman.control.form = ControlForm::Additive;
-    additive.planner.kind = PlannerKind::Cem;
-    agree("additive, cem, in place", &additive, (4, 4, SMALL));
+fn plans_of_all_forms_are_those_of_packed_networks() {
+    for (i, (name, edit)) in FORMS.into_iter().enumerate() {
+        let mut config = config(DynamicsKind::Koopman);
+        (config.model.hidden_dim, config.planner.num_elites) = (48, 40);
+        edit(&mut config);
+        let whole = [(1, 1, LARGE), (2, 2, SMALL), (4, 4, SMALL), (1, 1, LEAN)][i % 4];
+        let half = [(4, 2, SMALL), (1, 1, LARGE), (2, 1, LEAN)][i % 3];
+        // compilers take most of the time
+        std::thread::scope(|scope| {
+            scope.spawn(|| agree(name, &config, whole));
+            scope.spawn(|| nearly_agree(name, decide(&config, Precision::Bf16, half)));
+        });
+    }
 }
 
 #[test]
-fn plans_of_mlp_dynamics_are_those_of_packed_networks() {
-    let mut config = config(DynamicsKind::Mlp);
-    (config.model.latent_dim, config.model.hidden_dim) = (15, 40);
-    config.planner.kind = PlannerKind::Mppi2;
-    agree("mlp, mppi2", &config, (1, 1, LEAN));
-    agree("mlp, in place", &config, (4, 4, SMALL));
-    config.model.hidden_dim = 64;
-    agree("mlp, weights through shared memory", &config, (4, 4, NARROW));
+fn plans_are_those_of_packed_networks_with_few_elites_and_streamed_weights() {
+    agree("gated", &config(DynamicsKind::Koopman), (1, 1, LARGE));
+    let mut mlp = config(DynamicsKind::Mlp);
+    (mlp.model.latent_dim, mlp.model.hidden_dim) = (15, 64);
+    agree("mlp, weights through shared memory", &mlp, (4, 4, NARROW));
 }
 
 /// Of candidates that are worth the same the first are elites.
@@ -265,8 +265,21 @@ fn a_plan_is_the_same_in_blocks_of_any_size() {
     }
 }
 
-/// Eight bits of every factor: scores are near, sequences that are nearly as good may take each other's places. Widths that do not fill
-/// fragments: what lies behind them has to be numbers (sums that warps had shared, read as pairs of bfloat16, were not).
+/// Eight bits of every factor: scores are near, sequences that are nearly as good may take each other's places.
+fn nearly_agree(name: &str, decisions: Vec<(Answer, crate::agent::Decision)>) {
+    for (found, known) in decisions {
+        assert_eq!(found.bad_scores, 0.0, "{name}");
+        assert!(
+            (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(0.2),
+            "{name}: {} instead of {}",
+            found.elite_score,
+            known.elite_score
+        );
+    }
+}
+
+/// Widths that do not fill fragments: what lies behind them has to be numbers (sums that warps had shared, read as pairs of bfloat16, were
+/// not).
 #[test]
 fn plans_in_bfloat16_have_nearly_the_scores_of_others() {
     for (dynamics, cut) in [
@@ -277,14 +290,6 @@ fn plans_in_bfloat16_have_nearly_the_scores_of_others() {
         let mut config = config(dynamics);
         config.model.hidden_dim = 40;
         config.model.koopman.control.gate_hidden = 24;
-        for (found, known) in decide(&config, Precision::Bf16, cut) {
-            assert_eq!(found.bad_scores, 0.0, "{dynamics:?}");
-            assert!(
-                (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(0.2),
-                "{dynamics:?}: {} instead of {}",
-                found.elite_score,
-                known.elite_score
-            );
-        }
+        nearly_agree("widths between", decide(&config, Precision::Bf16, cut));
     }
 }

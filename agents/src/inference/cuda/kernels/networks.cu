@@ -15,6 +15,9 @@ struct Together {
 };
 #endif
 
+// Where `after` writes a network's last layer: to the buffer that its input is not in, where warps could share the sums of one tile, or not.
+enum Writes { ELSEWHERE, TO_BUFFER };
+
 // What a block asks.
 enum Asks { HEADS, DYNAMICS_TOO };
 
@@ -52,7 +55,7 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
     __device__ u32 *row(int i) const { return za + i * ZA_STRIDE; }
 
     // All but the last layer with ELU; `after` gets the last one's numbers.
-    template <class Who = Alone, int COUNT, class After>
+    template <class Who = Alone, Writes WRITES = ELSEWHERE, int COUNT, class After>
     __device__ void network(const Layer (&layers)[COUNT], const u32 *x, int stride, After after) const {
         // else the first layer of the next call would be written where others still read the last one of this
         static_assert(Who::BLOCKS == 1 || COUNT % 2 == 1, "clusters ask networks with an even number of hidden layers");
@@ -63,7 +66,7 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
             else shared_elu_layer<Who>(layers[i], from, i == 0 ? stride : HIDDEN_STRIDE, hidden[i % 2]);
             __syncthreads();
         }
-        if (COUNT > 1 && layers[COUNT - 1].tiles == 1 && 8 * WARPS <= HIDDEN_STRIDE)
+        if (WRITES == ELSEWHERE && COUNT > 1 && layers[COUNT - 1].tiles == 1 && 8 * WARPS <= HIDDEN_STRIDE)
             thin(layers[COUNT - 1], hidden[COUNT % 2], (float *)hidden[(COUNT + 1) % 2], after);
         else dense<MT>(layers[COUNT - 1], COUNT == 1 ? x : hidden[COUNT % 2], COUNT == 1 ? stride : HIDDEN_STRIDE, weights, vectors, after);
     }
@@ -305,7 +308,7 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
 #if KOOPMAN
     // What the action does, with the gate that is there.
     __device__ void push(u32 *to) const {
-        network(ACTION_ENCODER, za + Z_WORDS, ZA_STRIDE, [&](At at, float a, float b) { gated(at, a, b, to); });
+        network<Alone, TO_BUFFER>(ACTION_ENCODER, za + Z_WORDS, ZA_STRIDE, [&](At at, float a, float b) { gated(at, a, b, to); });
     }
 
     __device__ void gated(At at, float a, float b, u32 *to) const {

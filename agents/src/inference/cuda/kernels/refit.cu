@@ -119,6 +119,7 @@ __device__ inline void refit_of(const Plan &p, int iteration, int kind, bool las
                 if (tid >= lanes) above += other;
             }
             above -= mine;
+            __syncwarp(); // all have read what is still needed
             if (above < needed && above + mine >= needed) {
                 u32 left = needed - above, bin = 255 - 8 * tid;
                 while (bins[bin] < left) left -= bins[bin--];
