@@ -1,6 +1,8 @@
 //! Every number of an agent, typed. Values live in `configs/` of the repository, not here.
 
 mod auxiliary;
+#[cfg(test)]
+pub(crate) mod draw;
 mod koopman;
 mod planner;
 mod recipe;

@@ -63,6 +63,7 @@ struct Member {
 static Member members[MEMBERS];
 static Barrier cluster, launched;
 static unsigned member; // whose thread runs
+static size_t room = sizeof shared_memories[0]; // bytes of shared memory that a kernel is given
 struct Copy {
     unsigned *to;
     const float *from;
@@ -207,6 +208,9 @@ UNSEEN static void run(unsigned count) {
         }
     }
     see(launched, 0);
+    for (unsigned m = 0; m < count; m++)
+        for (size_t i = room; i < sizeof shared_memories[m]; i++)
+            if (((unsigned char *)shared_memories[m])[i] != 0xff) abort();
 #if __SANITIZE_THREAD__
     for (unsigned m = 0; m < count; m++)
         for (unsigned i = 0; i < size; i++) __tsan_destroy_fiber(threads[m][i].fiber);
@@ -307,13 +311,13 @@ UNSEEN static unsigned __match_any_sync(unsigned, unsigned x) {
     return same;
 }
 
-struct float2 {
+struct alignas(8) float2 {
     float x, y;
 };
-struct uint2 {
+struct alignas(8) uint2 {
     unsigned x, y;
 };
-struct uint4 {
+struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 static uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }

@@ -20,7 +20,7 @@ pub(crate) fn on_host(header: &str, kernels: &str) -> String {
     format!("{}\n{HOST}\n{}\n{ARITHMETIC}{kernels}\n", macros.join("\n"), rest.join("\n"))
 }
 
-/// A function of this text, compiled by the C++ compiler that the README asks for (`CXX`, with `CXXFLAGS`; `scripts/kernel_races.sh` has
+/// A function of this text, compiled by the C++ compiler that the README asks for (`CXX`, with `CXXFLAGS`; `scripts/kernel_sanitizers.sh` has
 /// ThreadSanitizer look at what it does).
 pub(crate) fn function(text: &str, name: &CStr) -> *mut c_void {
     static COUNT: AtomicU64 = AtomicU64::new(0);

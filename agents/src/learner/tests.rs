@@ -16,21 +16,26 @@ pub(super) const OBSERVATION: usize = 4;
 const ACTION: usize = 2;
 
 pub(super) fn learner(config: &AgentConfig) -> Learner {
-    Learner::new(config, OBSERVATION, ACTION, &mut Stream::new(1, "init"), &crate::device::cpu())
+    learner_of(config, [OBSERVATION, ACTION])
+}
+
+/// For observations and actions of these sizes.
+pub(super) fn learner_of(config: &AgentConfig, [observation, action]: [usize; 2]) -> Learner {
+    Learner::new(config, observation, action, &mut Stream::new(1, "init"), &crate::device::cpu())
 }
 
 /// Episodes of a smooth made-up system with a reward that depends on state and action.
-fn replay(config: &AgentConfig) -> Replay {
+fn replay(config: &AgentConfig, [o, a]: [usize; 2]) -> Replay {
     let mut stream = Stream::new(2, "data");
-    let mut replay = Replay::new(&config.replay, config.learner.horizon, OBSERVATION, ACTION);
+    let mut replay = Replay::new(&config.replay, config.learner.horizon, o, a);
     for _ in 0..10 {
-        let mut x = stream.normal(OBSERVATION);
+        let mut x = stream.normal(o);
         let mut episode = Episode::start(&x);
         for _ in 0..30 {
-            let a = stream.uniform(ACTION, -1.0, 1.0);
-            let reward = a[0] * x[0].tanh() + 0.5;
-            x = (0..OBSERVATION).map(|i| 0.9 * x[i] + 0.2 * x[(i + 1) % 4].sin() + 0.1 * a[i % 2]).collect();
-            episode.push(&a, reward, &x);
+            let action = stream.uniform(a, -1.0, 1.0);
+            let reward = action[0] * x[0].tanh() + 0.5;
+            x = (0..o).map(|i| 0.9 * x[i] + 0.2 * x[(i + 1) % o].sin() + 0.1 * action[i % a]).collect();
+            episode.push(&action, reward, &x);
         }
         replay.add(&episode, Ending::Truncated).unwrap();
     }
@@ -38,7 +43,11 @@ fn replay(config: &AgentConfig) -> Replay {
 }
 
 pub(super) fn batches(config: &AgentConfig, n: usize) -> Vec<Batch> {
-    let (replay, mut stream) = (replay(config), Stream::new(3, "replay"));
+    batches_of(config, [OBSERVATION, ACTION], n)
+}
+
+pub(super) fn batches_of(config: &AgentConfig, sizes: [usize; 2], n: usize) -> Vec<Batch> {
+    let (replay, mut stream) = (replay(config, sizes), Stream::new(3, "replay"));
     let draw = |_| {
         let mut batch = Batch::default();
         replay.sample(config.learner.batch_size, config.learner.horizon, &mut stream, &mut batch);

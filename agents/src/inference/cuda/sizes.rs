@@ -176,7 +176,7 @@ impl Sizes {
     }
 
     /// Whether such blocks are possible with so many bytes of shared memory.
-    fn fit(&self, tiles: usize, shared: usize) -> bool {
+    pub fn fit(&self, tiles: usize, shared: usize) -> bool {
         let one_turn = self.widest <= 32 * self.warps;
         let bytes = self.judge(tiles, shared).0.max(self.imagine_bytes(tiles, shared));
         bytes <= shared && (one_turn || !self.in_place(tiles))
