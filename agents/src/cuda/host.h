@@ -3,6 +3,7 @@
 // found out. Tensor cores multiply what they are given: unrounded numbers with TF32.
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -12,6 +13,7 @@
 
 // For ThreadSanitizer fibers are threads, which barriers order and switching does not. What this file does for itself it need not see.
 #if __SANITIZE_THREAD__
+#define UNSEEN __attribute__((no_sanitize("thread"), noinline))
 extern "C" {
 void *__tsan_get_current_fiber();
 void *__tsan_create_fiber(unsigned flags);
@@ -22,9 +24,16 @@ void __tsan_release(void *);
 void __tsan_read_range(const void *, unsigned long bytes);
 void __tsan_write_range(void *, unsigned long bytes);
 }
-#define UNSEEN __attribute__((no_sanitize("thread"), noinline))
 #else
 #define UNSEEN
+static void *__tsan_get_current_fiber() { return nullptr; }
+static void *__tsan_create_fiber(unsigned) { return nullptr; }
+static void __tsan_destroy_fiber(void *) {}
+static void __tsan_switch_to_fiber(void *, unsigned) {}
+static void __tsan_acquire(void *) {}
+static void __tsan_release(void *) {}
+static void __tsan_read_range(const void *, unsigned long) {}
+static void __tsan_write_range(void *, unsigned long) {}
 #endif
 
 #define HOST
@@ -44,6 +53,11 @@ struct Dim3 {
     unsigned x, y, z;
 };
 static Dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+static void fail(const char *why) {
+    fprintf(stderr, "kernels on a host: %s\n", why);
+    abort();
+}
 
 namespace host {
 constexpr unsigned MEMBERS = 8; // most blocks of a cluster
@@ -76,9 +90,7 @@ struct Thread {
     unsigned exchanges;
     const Barrier *waits; // for this barrier's round, if for any
     unsigned round;
-#if __SANITIZE_THREAD__
     void *fiber;
-#endif
     // Groups of copies that it has not waited for, and copies that are in none. They happen as late as they may.
     std::deque<std::vector<Copy>> copies;
 };
@@ -91,23 +103,17 @@ UNSEEN static Member &own() { return members[member]; }
 UNSEEN static Thread &self() { return threads[member][threadIdx.x]; }
 
 UNSEEN static void go_on(Thread &from, Thread &to) {
-#if __SANITIZE_THREAD__
     __tsan_switch_to_fiber(to.fiber, 1);
-#endif
     swapcontext(&from.context, &to.context);
 }
 
 // The memory that a barrier's threads show each other, if they do, is that of an address for every other round.
 UNSEEN static void show(Barrier &barrier, unsigned round) {
-#if __SANITIZE_THREAD__
     __tsan_release(&barrier.shown[round % 2]);
-#endif
 }
 
 UNSEEN static void see(Barrier &barrier, unsigned round) {
-#if __SANITIZE_THREAD__
     __tsan_acquire(&barrier.shown[round % 2]);
-#endif
 }
 
 UNSEEN static void meet(Barrier &barrier) {
@@ -164,9 +170,7 @@ UNSEEN static void start(Thread &t) {
     t.context.uc_stack.ss_sp = t.stack.data();
     t.context.uc_stack.ss_size = t.stack.size();
     makecontext(&t.context, fiber, 0);
-#if __SANITIZE_THREAD__
     t.fiber = __tsan_create_fiber(0);
-#endif
 }
 
 // Runs the threads from `from` to `to` of the current block as far as they can without others; whether any could.
@@ -211,24 +215,20 @@ UNSEEN static void run(unsigned count) {
     see(launched, 0);
     for (unsigned m = 0; m < count; m++)
         for (size_t i = room; i < sizeof shared_memories[m]; i++)
-            if (((unsigned char *)shared_memories[m])[i] != 0xff) abort();
-#if __SANITIZE_THREAD__
+            if (((unsigned char *)shared_memories[m])[i] != 0xff) fail("a block wrote behind the shared memory that it was given");
     for (unsigned m = 0; m < count; m++)
         for (unsigned i = 0; i < size; i++) __tsan_destroy_fiber(threads[m][i].fiber);
-#endif
     member = 0;
 }
 
 // Runs a kernel, as a call of it, with so many blocks and threads, of which so many blocks, side by side, are a cluster.
 static void launch(std::function<void()> kernel, Dim3 blocks, unsigned threads, unsigned team = 1) {
     body = kernel;
-#if __SANITIZE_THREAD__
     scheduler.fiber = __tsan_get_current_fiber();
-#endif
     gridDim = blocks;
     blockDim = {threads, 1, 1};
     const unsigned all = blocks.x * blocks.y * blocks.z;
-    if (all % team != 0 || team > MEMBERS) abort();
+    if (all % team != 0 || team > MEMBERS) fail("blocks do not divide into clusters");
     for (unsigned i = all; i > 0; i -= team) {
         for (unsigned m = 0; m < team; m++) {
             const unsigned at = i - team + m;
@@ -253,11 +253,9 @@ template <class T> static T *in_block(T *own, unsigned block) {
 }
 
 template <unsigned W> UNSEEN static void copy_async(unsigned *to, const float *from, unsigned count) {
-    if (((size_t)to | (size_t)from) % (4 * W) != 0 || count > W) abort();
-#if __SANITIZE_THREAD__
+    if (((size_t)to | (size_t)from) % (4 * W) != 0 || count > W) fail("a copy is not aligned to its width, or wider");
     __tsan_write_range(to, 4 * W);
     __tsan_read_range(from, 4 * count);
-#endif
     host::self().copies.back().push_back({to, from, count, W});
 }
 
@@ -267,9 +265,7 @@ template <unsigned COUNT> UNSEEN static void wait_for_copies() {
     auto &groups = host::self().copies;
     for (; groups.size() > COUNT + 1; groups.pop_front()) {
         for (const host::Copy &copy : groups.front()) {
-#if __SANITIZE_THREAD__
             __tsan_write_range(copy.to, 4 * copy.width);
-#endif
             memset(copy.to, 0, copy.width * sizeof *copy.to);
             memcpy(copy.to, copy.from, copy.count * sizeof *copy.to);
         }
@@ -357,7 +353,7 @@ static float product_of(unsigned a, unsigned b) { return __uint_as_float(a) * __
 #endif
 
 static void load_matrices(unsigned *words, const unsigned *row) {
-    if ((size_t)row % 16 != 0) abort();
+    if ((size_t)row % 16 != 0) fail("a row of a matrix is not aligned");
     const unsigned lane = threadIdx.x % 32;
     const unsigned long long *rows = exchange(row);
     for (unsigned i = 0; i < 4; i++) words[i] = ((const unsigned *)given(rows, 8 * i + lane / 4))[lane % 4];
