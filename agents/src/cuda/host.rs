@@ -30,7 +30,7 @@ pub(crate) fn function(text: &str, name: &CStr) -> *mut c_void {
     let [source, library] = ["kernels.cpp", "kernels.so"].map(|name| folder.join(name));
     std::fs::write(&source, text).expect("room for temporary files");
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let flags = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-o"];
+    let flags = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o"];
     let more = std::env::var("CXXFLAGS").unwrap_or_default();
     let mut command = Command::new(compiler);
     command.args(flags).args([&library, &source]).args(more.split_whitespace()).env_remove("LD_PRELOAD");
