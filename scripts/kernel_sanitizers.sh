@@ -5,7 +5,7 @@
 # usage: scripts/kernel_sanitizers.sh [thread|address] [TEST...]
 #        thread (default): ThreadSanitizer, for which the threads of blocks and clusters are threads that only barriers order
 #        address: AddressSanitizer, and UndefinedBehaviorSanitizer for alignment, shifts and bounds
-# needs: GCC's sanitizers beside c++ (libtsan, libasan), addr2line. Takes some 20 minutes; the exit code is 1 if anything was found.
+# needs: GCC's sanitizers beside c++ (libtsan, libasan), addr2line. All tests take an hour or more, one of plans a minute or two; the exit code is 1 if anything was found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
