@@ -5,7 +5,8 @@
 # usage: scripts/kernel_sanitizers.sh [thread|address] [TEST...]
 #        thread (default): ThreadSanitizer, for which the threads of blocks and clusters are threads that only barriers order
 #        address: AddressSanitizer, and UndefinedBehaviorSanitizer for alignment, shifts and bounds
-# needs: GCC's sanitizers beside c++ (libtsan, libasan), addr2line. All tests take an hour or more, one of plans a minute or two; the exit code is 1 if anything was found.
+# needs: GCC's sanitizers beside c++ (libtsan, libasan), addr2line. All tests take an hour or more, one of plans a minute or two. The exit
+#        code is 1 if anything was found or a test failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,13 +35,17 @@ address)
     ;;
 esac
 
+CXXFLAGS='' cargo test --release -p td-koopman-agents --lib --no-run
 binary=$(CXXFLAGS='' cargo test --release -p td-koopman-agents --lib --no-run --message-format short 2>&1 |
     sed -n 's/.*(\(.*td_koopman_agents-[0-9a-f]*\))$/\1/p')
 tests=("$@")
 [ ${#tests[@]} -gt 0 ] || mapfile -t tests < <("$binary" --list inference::cuda::tests learner::fused::tests ops::cuda::tests | sed -n 's/: test$//p')
+[ ${#tests[@]} -gt 0 ] || { echo "there are no tests" >&2; exit 1; }
 failed=0
 for test in "${tests[@]}"; do
-    LD_PRELOAD=$(realpath "$library") "$binary" --exact "$test" | grep "^test $test" || failed=1
+    if said=$(LD_PRELOAD=$(realpath "$library") "$binary" --exact "$test") && grep "^test $test " <<<"$said"; then continue; fi
+    printf '%s\n%s failed, or there is no such test\n' "$said" "$test" >&2
+    failed=1
 done
 found=$(cat "$logs"/report* 2>/dev/null | grep -v "fully support makecontext" || true)
 if [ -n "$found" ]; then

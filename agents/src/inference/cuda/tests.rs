@@ -75,6 +75,7 @@ fn plan_on_host(
     let [rows, values] = [tiles, values].map(|n| if sizes.fit(n, usize::MAX) { n } else { 2 });
     let tiles = Tiles { rows, values };
     let forms = sizes.forms(tiles, machine);
+    assert!(machine.shared != NARROW.shared || forms.contains("MOTION_STREAMS 1"), "{forms}");
     let header = layout.header.clone() + &forms + "#define EVERY_KERNEL\n";
     let text = on_host(&header, KERNELS) + ENTRY;
     // SAFETY: the function above has this type.
@@ -106,6 +107,7 @@ fn plan_on_host(
     let plan = shape.plan(sizes, bases);
     // with one tile a block, critics are asked apart
     let turns = shape.turns(sizes, Blocks::Of(tiles), machine);
+    assert_eq!(turns[0].kernel == "propose_together", machine.clusters > 0 && shape.proposed > 0);
     for turn in turns {
         let kernel = NAMES.iter().position(|name| *name == turn.kernel).expect("a kernel of plans");
         let sizes = [turn.blocks, turn.threads, turn.shared];
@@ -218,7 +220,7 @@ fn plans_of_all_forms_are_those_of_packed_networks() {
         // compilers take most of the time
         std::thread::scope(|scope| {
             scope.spawn(|| agree(name, &config, whole));
-            scope.spawn(|| nearly_agree(name, decide(&config, Precision::Bf16, half)));
+            scope.spawn(|| nearly_agree(name, 0.2, decide(&config, Precision::Bf16, half)));
         });
     }
 }
@@ -285,12 +287,13 @@ fn a_plan_is_the_same_in_blocks_of_any_size() {
     }
 }
 
-/// Eight bits of every factor: scores are near, sequences that are nearly as good may take each other's places.
-fn nearly_agree(name: &str, decisions: Vec<(Answer, crate::agent::Decision)>) {
+/// Eight bits of every factor: scores are near, as if none were below `least`; sequences that are nearly as good may take each other's
+/// places.
+fn nearly_agree(name: &str, least: f32, decisions: Vec<(Answer, crate::agent::Decision)>) {
     for (found, known) in decisions {
         assert_eq!(found.bad_scores, 0.0, "{name}");
         assert!(
-            (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(1.0),
+            (found.elite_score - known.elite_score).abs() < 0.05 * known.elite_score.abs().max(least),
             "{name}: {} instead of {}",
             found.elite_score,
             known.elite_score
@@ -310,6 +313,6 @@ fn plans_in_bfloat16_have_nearly_the_scores_of_others() {
         let mut config = config(dynamics);
         config.model.hidden_dim = 40;
         config.model.koopman.control.gate_hidden = 24;
-        nearly_agree("widths between", decide(&config, Precision::Bf16, cut));
+        nearly_agree("widths between", 0.2, decide(&config, Precision::Bf16, cut));
     }
 }

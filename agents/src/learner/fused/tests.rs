@@ -24,7 +24,8 @@ static KERNELS_HERE: LazyLock<Mutex<Run>> = LazyLock::new(|| {
         let name = kernel.entry().0;
         writeln!(
             text,
-            "if (kernel == {i}) host::launch([=] {{ {name}(memory, orders); }}, {{blocks, 1, 1}}, threads);"
+            "host::room = {};\nif (kernel == {i}) host::launch([=] {{ {name}(memory, orders); }}, {{blocks, 1, 1}}, threads);",
+            kernel.shared()
         )
         .unwrap();
     }

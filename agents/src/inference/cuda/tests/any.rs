@@ -31,7 +31,7 @@ fn plans_of_any_sizes_are_those_of_packed_networks() {
         let decide = |precision| decide_by(Heads::Random, task, &observations(task), &config, precision, cut);
         std::thread::scope(|scope| {
             scope.spawn(|| agree_on(&what, decide(Precision::F32)));
-            scope.spawn(|| nearly_agree(&what, decide(Precision::Bf16)));
+            scope.spawn(|| nearly_agree(&what, 1.0, decide(Precision::Bf16)));
         });
     }
 }
