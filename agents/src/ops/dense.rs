@@ -205,13 +205,13 @@ impl DenseOps for Flex {
 
     fn dense_backward(y: FlexTensor, g: FlexTensor, activation: Activation) -> DenseGrads<Flex> {
         let (y, mut g) = (contiguous(y), contiguous(g));
-        let n = y.layout().shape()[1];
+        let [r, n] = sizes(&y);
         let kernel = match activation {
             Activation::Identity => identity_backward,
             Activation::Elu => elu_backward,
             Activation::Tanh => tanh_backward,
         };
-        let sums: Vec<Vec<f32>> = (g.storage_mut::<f32>().par_chunks_mut(ROWS * n))
+        let sums: Vec<Vec<f32>> = (g.storage_mut::<f32>()[..r * n].par_chunks_mut(ROWS * n))
             .zip(y.storage::<f32>().par_chunks(ROWS * n))
             .map(|(g, y)| {
                 let mut sum = vec![0.0; n];
@@ -345,6 +345,21 @@ mod tests {
                 assert!(max_difference(a.3, b.3) < 1e-3, "{activation:?} bias");
             }
         }
+    }
+
+    /// A gradient can be the first rows of more (here those of `cat`, in training the first steps of a batch of one sequence): the bias once
+    /// got the sum of all.
+    #[test]
+    fn gradients_that_begin_a_longer_storage_end_where_they_end() {
+        let [x, w] =
+            [normal::<2>([4, 3], 1), normal::<2>([3, 5], 2)].map(|t| Tensor::from_inner(t).require_grad());
+        let b = Tensor::from_inner(normal::<1>([5], 3)).require_grad();
+        let weights = normal::<2>([7, 5], 4);
+        let y = dense(x, w, b.clone(), Activation::Identity, Precision::F32);
+        let all = Tensor::cat(vec![y, Tensor::from_inner(normal::<2>([3, 5], 5))], 0);
+        let grads = (all * Tensor::from_inner(weights.clone())).sum().backward();
+        let known = weights.narrow(0, 0, 4).sum_dim(0).squeeze_dim::<1>(0);
+        assert!(max_difference(b.grad(&grads).unwrap(), known) < 1e-5);
     }
 
     /// The three products of a layer in bfloat16 are exact ones of rounded factors; where the processor has none, of the factors.
