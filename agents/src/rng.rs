@@ -4,6 +4,7 @@
 //! numbers are drawn here on the host and uploaded, so that they are also the same on every device; only plans that have kernels
 //! of their own on a GPU draw there, from seeds of these streams.
 
+use crate::ops::simd::{multiversion, normal_pair};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -60,14 +61,25 @@ impl Stream {
         Self(rng)
     }
 
-    /// `n` standard normal numbers.
+    /// `n` standard normal numbers, all at once: as many random words, two of which make two numbers. For noise, of which plans
+    /// want tens of thousands: five times as fast as [`Stream::normal`], whose numbers others are.
+    pub fn noise(&mut self, n: usize) -> Vec<f32> {
+        let mut words = vec![0u32; n.next_multiple_of(2)];
+        self.0.fill(&mut words[..]);
+        let mut noise = vec![0.0; words.len()];
+        box_muller(&words, &mut noise);
+        noise.truncate(n);
+        noise
+    }
+
+    /// `n` standard normal numbers, one by one.
     pub fn normal(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.0.sample::<f32, _>(StandardNormal)).collect()
     }
 
     /// `n` normal numbers of standard deviation `std`, clipped at ±0.3: the policy noise of TD-MPC v1.
     pub fn clipped_normal(&mut self, n: usize, std: f64) -> Vec<f32> {
-        let mut noise = self.normal(n);
+        let mut noise = self.noise(n);
         noise.iter_mut().for_each(|x| *x = (*x * std as f32).clamp(-0.3, 0.3));
         noise
     }
@@ -76,7 +88,7 @@ impl Stream {
     pub fn policy_noise(&mut self, n: usize, noise: PolicyNoise) -> Vec<f32> {
         match noise {
             PolicyNoise::Clipped { std } => self.clipped_normal(n, std),
-            PolicyNoise::Standard => self.normal(n),
+            PolicyNoise::Standard => self.noise(n),
         }
     }
 
@@ -118,6 +130,17 @@ impl Stream {
     }
 }
 
+multiversion! {
+    /// The first half of `words` says how far out, the second in which direction.
+    fn box_muller(words: &[u32], noise: &mut [f32]) {
+        let (radii, turns) = words.split_at(words.len() / 2);
+        let (cos, sin) = noise.split_at_mut(radii.len());
+        for ((radius, turn), (cos, sin)) in radii.iter().zip(turns).zip(cos.iter_mut().zip(sin)) {
+            [*cos, *sin] = normal_pair([*radius, *turn]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,12 +179,44 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_distribution() {
-        let x = Stream::new(1, "x").normal(100_000);
-        let mean = x.iter().sum::<f32>() / 1e5;
-        let variance = x.iter().map(|x| x * x).sum::<f32>() / 1e5;
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02);
+        let draws: [fn(&mut Stream, usize) -> Vec<f32>; 2] = [Stream::normal, Stream::noise];
+        for draw in draws {
+            let x = draw(&mut Stream::new(1, "x"), 200_000);
+            let mean = |f: &dyn Fn(f64) -> f64| x.iter().map(|x| f(f64::from(*x))).sum::<f64>() / 2e5;
+            // standard deviations: 0.002, 0.003, 0.009, 0.022, and of the shares 0.001, 0.0005, 0.0001
+            let moments = [1, 2, 3, 4].map(|power| mean(&|x| x.powi(power)));
+            let expected = [0.0, 1.0, 0.0, 3.0].into_iter().zip([0.01, 0.013, 0.04, 0.1]);
+            for (found, (known, margin)) in moments.into_iter().zip(expected) {
+                assert!((found - known).abs() < margin, "{moments:?}");
+            }
+            for (beyond, share, margin) in [(0.0, 0.5, 5e-3), (-2.0, 0.97725, 2e-3), (3.0, 1.35e-3, 4e-4)] {
+                let found = mean(&|x| f64::from(x > beyond));
+                assert!((found - share).abs() < margin, "{found} of them are beyond {beyond}");
+            }
+        }
         let u = Stream::new(1, "x").uniform(100_000, -1.0, 1.0);
         assert!(u.iter().all(|u| (-1.0..1.0).contains(u)));
         assert!((u.iter().sum::<f32>() / 1e5).abs() < 0.02);
+    }
+
+    /// Two numbers that come of the same words, neighbours, and how far out both are. One standard deviation is 0.003.
+    #[test]
+    fn numbers_of_noise_do_not_know_each_other() {
+        let x = Stream::new(1, "x").noise(200_000);
+        for apart in [1, 2, 100_000] {
+            let pairs = || x[apart..].iter().zip(&x).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+            let count = pairs().count() as f64;
+            let correlation = pairs().map(|(a, b)| a * b).sum::<f64>() / count;
+            let of_squares = pairs().map(|(a, b)| (a * a - 1.0) * (b * b - 1.0)).sum::<f64>() / count / 2.0;
+            assert!(correlation.abs() < 0.015 && of_squares.abs() < 0.02, "{correlation} {of_squares}");
+        }
+    }
+
+    #[test]
+    fn of_an_odd_number_of_noise_the_last_is_there() {
+        let noise = |n| Stream::new(1, "x").noise(n);
+        assert!(noise(0).is_empty());
+        assert_eq!((noise(5).len(), noise(1).len()), (5, 1));
+        assert_eq!(noise(5)[..], noise(6)[..5]);
     }
 }

@@ -152,11 +152,75 @@ multiversion! {
         let m = lambda.len() / 2;
         let (lr, li) = lambda.split_at(m);
         for (z, c) in z.chunks_mut(z_stride).zip(c.chunks_exact(c_stride)).take(rows) {
-            let ((zr, zi), (cr, ci)) = (z[..2 * m].split_at_mut(m), c[..2 * m].split_at(m));
-            for j in 0..m {
-                let (re, im) = (zr[j], zi[j]);
-                zr[j] = lr[j] * re - li[j] * im + cr[j];
-                zi[j] = lr[j] * im + li[j] * re + ci[j];
+            let ((re, im), (cr, ci)) = (z[..2 * m].split_at_mut(m), c[..2 * m].split_at(m));
+            if m < LANES {
+                for j in 0..m {
+                    (re[j], im[j]) = (lr[j] * re[j] - li[j] * im[j] + cr[j], lr[j] * im[j] + li[j] * re[j] + ci[j]);
+                }
+                continue;
+            }
+            // 25 modes are two registers that overlap, where a loop would take nine of them one by one: the last are turned
+            // before any is overwritten
+            let end = m - LANES;
+            let last = turned(lanes(re, end), lanes(im, end), lanes(cr, end), lanes(ci, end), lanes(lr, end), lanes(li, end));
+            let mut at = 0;
+            while at <= end {
+                let new = turned(lanes(re, at), lanes(im, at), lanes(cr, at), lanes(ci, at), lanes(lr, at), lanes(li, at));
+                re[at..at + LANES].copy_from_slice(&new.0);
+                im[at..at + LANES].copy_from_slice(&new.1);
+                at += LANES;
+            }
+            re[end..].copy_from_slice(&last.0);
+            im[end..].copy_from_slice(&last.1);
+        }
+    }
+}
+
+/// Modes turned at once: an AVX-512 register.
+const LANES: usize = 16;
+type Lanes = [f32; LANES];
+
+#[inline(always)]
+fn lanes(x: &[f32], at: usize) -> &Lanes {
+    x[at..].first_chunk().expect("a register's numbers from there on")
+}
+
+/// λ̄ ⊙ z + c.
+#[inline(always)]
+fn turned(re: &Lanes, im: &Lanes, cr: &Lanes, ci: &Lanes, lr: &Lanes, li: &Lanes) -> (Lanes, Lanes) {
+    let (mut new_re, mut new_im) = ([0.0; LANES], [0.0; LANES]);
+    for j in 0..LANES {
+        new_re[j] = lr[j] * re[j] - li[j] * im[j] + cr[j];
+        new_im[j] = lr[j] * im[j] + li[j] * re[j] + ci[j];
+    }
+    (new_re, new_im)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{normal, values};
+
+    /// Fewer modes than a register has, as many, and numbers that no register divides; rows with more behind the latent.
+    #[test]
+    fn latents_turn_by_complex_numbers() {
+        for m in [1, 2, 15, 16, 17, 25, 31, 32, 33, 50] {
+            let (rows, z_stride, c_stride) = (3, 2 * m + 3, 2 * m + 1);
+            let lambda = values(normal::<1>([2 * m], 1));
+            let (z, c) =
+                (values(normal::<1>([rows * z_stride], 2)), values(normal::<1>([rows * c_stride], 3)));
+            let mut next = z.clone();
+            advance(&mut next, z_stride, &c, c_stride, &lambda, rows);
+            for row in 0..rows {
+                let [now, next] = [&z, &next].map(|z| &z[row * z_stride..][..z_stride]);
+                let c = &c[row * c_stride..];
+                for j in 0..m {
+                    let (re, im) = (now[j], now[m + j]);
+                    let real = lambda[j] * re - lambda[m + j] * im + c[j];
+                    let imaginary = lambda[j] * im + lambda[m + j] * re + c[m + j];
+                    assert_eq!([next[j], next[m + j]], [real, imaginary], "mode {j} of {m}");
+                }
+                assert_eq!(next[2 * m..], now[2 * m..], "what lies behind a latent stays");
             }
         }
     }

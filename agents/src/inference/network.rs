@@ -41,8 +41,8 @@ impl Network {
     /// With x·W + b and `after` behind the others.
     pub fn then(mut self, (weight, bias): (Tensor<2>, Tensor<1>), after: After) -> Self {
         let layer = match &after {
-            After::Norm(norm) if norm.expects_mean_zero() => Layer::centred(weight, bias, self.precision),
-            _ => Layer::new(weight, Some(bias), self.precision),
+            After::Norm(_) => Layer::centred(weight, bias, self.precision),
+            After::Activation(_) => Layer::new(weight, Some(bias), self.precision),
         };
         self.layers.push((layer, after));
         self

@@ -13,19 +13,13 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Whether rows must have a mean of zero, which their layer's weights can see to. The first recipe's tanh takes the mean
-    /// from the rows, so that its plans are those of earlier versions to the bit.
-    pub(super) fn expects_mean_zero(&self) -> bool {
-        self.activation != NormActivation::Tanh
-    }
-
-    /// Rows `stride` apart.
+    /// Rows `stride` apart, whose mean is zero: their layer's weights see to that.
     pub(super) fn apply(&self, rows: &mut [f32], stride: usize) {
         let Self { gamma, beta, activation } = self;
         match activation {
             NormActivation::Identity => scale(rows, stride, gamma, beta),
             NormActivation::Mish => scale_mish(rows, stride, gamma, beta),
-            NormActivation::Tanh => norm_tanh(rows, stride, gamma, beta),
+            NormActivation::Tanh => scale_tanh(rows, stride, gamma, beta),
         }
     }
 }
@@ -40,6 +34,11 @@ multiversion! {
         scale_into(rows, stride, gamma, beta, mish);
     }
 }
+multiversion! {
+    fn scale_tanh(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32]) {
+        scale_into(rows, stride, gamma, beta, tanh);
+    }
+}
 
 #[inline(always)]
 fn scale_into(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32], act: impl Fn(f32) -> f32) {
@@ -50,21 +49,6 @@ fn scale_into(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32], act:
         let scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
         for ((x, g), b) in x.iter_mut().zip(gamma).zip(beta) {
             *x = act(*x * scale * g + b);
-        }
-    }
-}
-
-multiversion! {
-    fn norm_tanh(rows: &mut [f32], stride: usize, gamma: &[f32], beta: &[f32]) {
-        let n = gamma.len();
-        for row in rows.chunks_exact_mut(stride) {
-            let x = &mut row[..n];
-            let mean = sum_of(x, |x| x) / n as f32;
-            let variance = sum_of(x, |x| (x - mean) * (x - mean)) / n as f32;
-            let scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
-            for ((x, g), b) in x.iter_mut().zip(gamma).zip(beta) {
-                *x = tanh((*x - mean) * scale * g + b);
-            }
         }
     }
 }
@@ -128,13 +112,11 @@ mod tests {
             for activation in [NormActivation::Identity, NormActivation::Tanh, NormActivation::Mish] {
                 let (mut x, mut exact) = rows(n, stride, 3.0);
                 let norm = LayerNorm { gamma: gamma.clone(), beta: beta.clone(), activation };
-                if norm.expects_mean_zero() {
-                    for (x, exact) in x.chunks_mut(stride).zip(&mut exact) {
-                        let mean = exact.iter().sum::<f64>() / n as f64;
-                        for (x, exact) in x.iter_mut().zip(exact) {
-                            *exact -= mean;
-                            *x = *exact as f32;
-                        }
+                for (x, exact) in x.chunks_mut(stride).zip(&mut exact) {
+                    let mean = exact.iter().sum::<f64>() / n as f64;
+                    for (x, exact) in x.iter_mut().zip(exact) {
+                        *exact -= mean;
+                        *x = *exact as f32;
                     }
                 }
                 norm.apply(&mut x, stride);

@@ -38,7 +38,7 @@ impl ColoredNoise {
         let series = sequences * actions;
         // amplitudes without the symmetry of a real signal give two of them: the real and the imaginary part are
         // independent, as the spectrum itself is symmetric
-        let numbers = stream.normal(series.div_ceil(2) * 2 * horizon);
+        let numbers = stream.noise(series.div_ceil(2) * 2 * horizon);
         let amplitudes = numbers.chunks_exact(2).zip(self.amplitudes.iter().cycle());
         let mut signals: Vec<_> = amplitudes.map(|(n, s)| Complex32::new(n[0] * s, n[1] * s)).collect();
         self.inverse.process(&mut signals); // one transform per chunk of H

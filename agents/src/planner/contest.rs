@@ -28,8 +28,8 @@ impl Contest {
         Self { bad_scores: proposals.as_ref().map(Scored::bad), proposals, prior_weight, prior: None }
     }
 
-    /// All that compete in an iteration; `candidates` come first.
-    pub fn enter(&mut self, candidates: Scored) -> Scored {
+    /// All that compete in an iteration, `candidates` first.
+    pub fn enter(&mut self, candidates: Scored) -> Vec<Scored> {
         let first = self.prior.is_none();
         let bad = candidates.bad();
         self.bad_scores = Some(match self.bad_scores.take() {
@@ -39,11 +39,16 @@ impl Contest {
         if first {
             self.prior = Prior::new(self.prior_weight, self.proposals.as_ref(), &candidates);
         }
-        let Some(prior) = &self.prior else { return candidates.followed_by(self.proposals.as_ref()) };
-        if first {
-            self.proposals = self.proposals.take().map(|proposals| prior.weigh(proposals));
-        }
-        prior.weigh(candidates).followed_by(self.proposals.as_ref())
+        let candidates = match &self.prior {
+            Some(prior) => {
+                if first {
+                    self.proposals = self.proposals.take().map(|proposals| prior.weigh(proposals));
+                }
+                prior.weigh(candidates)
+            }
+            None => candidates,
+        };
+        [candidates].into_iter().chain(self.proposals.clone()).collect()
     }
 
     /// How many scores so far were no finite numbers: `[E]`.

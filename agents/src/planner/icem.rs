@@ -37,7 +37,7 @@ pub(super) fn plan(
         let planned = actions.dims()[1];
         let scores = score(Candidates::Planned { actions: actions.clone(), mean: mean.clone(), iteration });
         let all = contest.enter(Scored { actions, scores });
-        let elites = Elites::select(config.num_elites, Weighting::Equal, all);
+        let elites = Elites::select(config.num_elites, Weighting::Equal, &all);
         let (next_mean, next_std) = elites.moments();
         mean = mean * momentum + next_mean * (1.0 - momentum);
         std = (std * momentum + next_std * (1.0 - momentum)).clamp(min_std, max_std);

@@ -8,6 +8,7 @@ mod grad;
 mod icem;
 mod mppi;
 mod noise;
+mod passes;
 mod plan;
 mod prior;
 mod refit;
@@ -20,6 +21,7 @@ pub use plan::{Plan, Warm};
 pub use rescore::rescore;
 
 use crate::config::{PlannerConfig, PlannerKind};
+use crate::device::is_plain_flex;
 use burn::prelude::*;
 
 /// Whether a decision explores.
@@ -110,6 +112,14 @@ pub fn plan(
 
 /// clamp(mean + std·ε, ±1): `mean` and `std` `[E, H, A]`, `noise` ε `[E, N, H, A]` → `[E, N, H, A]`.
 fn sample(mean: &Tensor<3>, std: &Tensor<3>, noise: Tensor<4>) -> Tensor<4> {
+    if is_plain_flex(&noise.device()) {
+        passes::sample(mean, std, noise)
+    } else {
+        sample_tensors(mean, std, noise)
+    }
+}
+
+fn sample_tensors(mean: &Tensor<3>, std: &Tensor<3>, noise: Tensor<4>) -> Tensor<4> {
     let spread = std.clone().unsqueeze_dim::<4>(1) * noise;
     (mean.clone().unsqueeze_dim::<4>(1) + spread).clamp(-1.0, 1.0)
 }

@@ -1,5 +1,7 @@
 //! From scored candidates to the next sampling distribution, or to the best of them.
 
+use super::passes;
+use crate::device::is_plain_flex;
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 
@@ -22,6 +24,10 @@ pub(super) struct Scored {
 impl Scored {
     /// How many scores are infinite or not a number: `[E]`.
     pub fn bad(&self) -> Tensor<1> {
+        if is_plain_flex(&self.scores.device()) { passes::bad(&self.scores) } else { self.bad_tensors() }
+    }
+
+    pub(super) fn bad_tensors(&self) -> Tensor<1> {
         not_finite(self.scores.clone()).float().sum_dim(1).squeeze_dim(1)
     }
 
@@ -29,15 +35,6 @@ impl Scored {
     pub fn ranks(&self) -> Tensor<2> {
         // a NaN replaced by 0, as published code does, is the *best* candidate when returns are negative
         self.scores.clone().mask_fill(not_finite(self.scores.clone()), WORST).clamp(WORST, -WORST)
-    }
-
-    /// These, and `more` behind them.
-    pub fn followed_by(self, more: Option<&Scored>) -> Self {
-        let Some(more) = more else { return self };
-        Self {
-            actions: Tensor::cat(vec![self.actions, more.actions.clone()], 1),
-            scores: Tensor::cat(vec![self.scores, more.scores.clone()], 1),
-        }
     }
 
     /// The best sequence of each environment.
@@ -62,6 +59,40 @@ pub(super) struct Best {
     pub score: Tensor<1>,
     /// `[E]`, its position
     pub index: Tensor<1, Int>,
+}
+
+/// Some of the candidates of one iteration, best first.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    /// `[E, K, H, A]`
+    pub actions: Tensor<4>,
+    /// What they are compared by: `[E, K]`
+    pub scores: Tensor<2>,
+    /// Positions among the candidates: `[E, K]`
+    pub indices: Tensor<2, Int>,
+}
+
+impl Chosen {
+    /// The `count` best of all `candidates`, which are counted one part after the other.
+    fn of(candidates: &[Scored], count: usize) -> Self {
+        if is_plain_flex(&candidates[0].scores.device()) {
+            passes::choose(candidates, count)
+        } else {
+            Self::of_tensors(candidates, count)
+        }
+    }
+
+    pub(super) fn of_tensors(candidates: &[Scored], count: usize) -> Self {
+        let actions = Tensor::cat(candidates.iter().map(|part| part.actions.clone()).collect(), 1);
+        let scores = Tensor::cat(candidates.iter().map(|part| part.scores.clone()).collect(), 1);
+        let [environments, all, horizon, action_dim] = actions.dims();
+        let row = horizon * action_dim;
+        let (scores, indices) =
+            Scored { actions: actions.clone(), scores }.ranks().topk_with_indices(count, 1);
+        let gather = indices.clone().unsqueeze_dim::<3>(2).expand([environments, count, row]);
+        let actions = actions.reshape([environments, all, row]).gather(1, gather);
+        Self { actions: actions.reshape([environments, count, horizon, action_dim]), scores, indices }
+    }
 }
 
 /// How elites are weighted.
@@ -97,64 +128,65 @@ impl Weighting {
 
 /// The K best candidates of one iteration and their weights.
 pub(super) struct Elites {
-    /// `[E, K, H, A]`, best first
-    actions: Tensor<4>,
-    /// `[E, K]`
-    scores: Tensor<2>,
+    chosen: Chosen,
     /// `[E, K]`, summing to 1
     weights: Tensor<2>,
-    /// `[E, K]`, positions among the candidates
-    indices: Tensor<2, Int>,
 }
 
 impl Elites {
     /// The `count` best of `candidates`.
-    pub fn select(count: usize, weighting: Weighting, candidates: Scored) -> Self {
-        let [environments, all, horizon, action_dim] = candidates.actions.dims();
-        let row = horizon * action_dim;
-        let (scores, indices) = candidates.ranks().topk_with_indices(count, 1);
-        let gather = indices.clone().unsqueeze_dim::<3>(2).expand([environments, count, row]);
-        let actions = candidates.actions.reshape([environments, all, row]).gather(1, gather);
-        let actions = actions.reshape([environments, count, horizon, action_dim]);
-        Self { actions, weights: weighting.weights(&scores), scores, indices }
+    pub fn select(count: usize, weighting: Weighting, candidates: &[Scored]) -> Self {
+        Self::new(weighting, Chosen::of(candidates, count))
+    }
+
+    pub(super) fn new(weighting: Weighting, chosen: Chosen) -> Self {
+        Self { weights: weighting.weights(&chosen.scores), chosen }
     }
 
     /// Weighted mean and standard deviation: two `[E, H, A]`.
     pub fn moments(&self) -> (Tensor<3>, Tensor<3>) {
-        let [e, k, h, a] = self.actions.dims();
+        if is_plain_flex(&self.weights.device()) {
+            passes::moments(&self.chosen.actions, &self.weights)
+        } else {
+            self.moments_tensors()
+        }
+    }
+
+    pub(super) fn moments_tensors(&self) -> (Tensor<3>, Tensor<3>) {
+        let [e, k, h, a] = self.chosen.actions.dims();
         let weights = self.weights.clone().reshape([e, k, 1, 1]);
-        let mean = (self.actions.clone() * weights.clone()).sum_dim(1);
-        let deviation = (self.actions.clone() - mean.clone()).square();
+        let mean = (self.chosen.actions.clone() * weights.clone()).sum_dim(1);
+        let deviation = (self.chosen.actions.clone() - mean.clone()).square();
         let std = (deviation * weights).sum_dim(1).sqrt();
         (mean.reshape([e, h, a]), std.reshape([e, h, a]))
     }
 
     /// The first action of one elite drawn by its weight, with `gumbel` noise `[E, K]` (Gumbel-max): `[E, A]`.
     pub fn draw(&self, gumbel: Tensor<2>) -> Tensor<2> {
-        let [e, k, _, a] = self.actions.dims();
+        let [e, k, _, a] = self.chosen.actions.dims();
         // weights of hopeless elites underflow to 0; log would be −∞, which argmax handles
         let drawn = (self.weights.clone().log() + gumbel).argmax(1);
-        let first = self.actions.clone().narrow(2, 0, 1).reshape([e, k, a]);
+        let first = self.chosen.actions.clone().narrow(2, 0, 1).reshape([e, k, a]);
         first.gather(1, drawn.unsqueeze_dim::<3>(2).expand([e, 1, a])).reshape([e, a])
     }
 
     /// The `count` best of them: `[E, count, H, A]`; `None` of none.
     pub fn top(&self, count: usize) -> Option<Tensor<4>> {
-        (count > 0).then(|| self.actions.clone().narrow(1, 0, count))
+        (count > 0).then(|| self.chosen.actions.clone().narrow(1, 0, count))
     }
 
     /// The best one's sequence: `[E, H, A]`.
     pub fn best(&self) -> Tensor<3> {
-        self.actions.clone().narrow(1, 0, 1).squeeze_dim(1)
+        self.chosen.actions.clone().narrow(1, 0, 1).squeeze_dim(1)
     }
 
     /// Mean score of the elites: `[E]`.
     pub fn mean_score(&self) -> Tensor<1> {
-        self.scores.clone().mean_dim(1).squeeze_dim(1)
+        self.chosen.scores.clone().mean_dim(1).squeeze_dim(1)
     }
 
     /// Share of elites whose position among the candidates is at least `from`: `[E]`.
     pub fn share_from(&self, from: usize) -> Tensor<1> {
-        self.indices.clone().greater_equal_elem(from as i64).float().mean_dim(1).squeeze_dim(1)
+        self.chosen.indices.clone().greater_equal_elem(from as i64).float().mean_dim(1).squeeze_dim(1)
     }
 }
