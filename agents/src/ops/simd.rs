@@ -116,7 +116,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
 /// 2ⁿ(e^r − 1) + (2ⁿ − 1), which loses nothing where x is small; with ln 2 in one part, since n is only large where 2ⁿ is nothing.
 #[inline(always)]
 pub(crate) fn elu(x: f32) -> f32 {
-    let negative = x.min(0.0).max(-87.0);
+    let negative = x.clamp(-87.0, 0.0);
     let shifted = negative.mul_add(std::f32::consts::LOG2_E, ROUND);
     let r = (shifted - ROUND).mul_add(-std::f32::consts::LN_2, negative);
     let scale = f32::from_bits(shifted.to_bits() << 23);
