@@ -21,6 +21,10 @@ const BLOCK: usize = 1 << 15;
 /// Multiply-adds of an item of work: some ten microseconds, twenty times what it costs to pass them on.
 const ITEM: usize = 1 << 19;
 
+/// Longest lines of a transposed left factor that are read where they lie. Longer ones, often as far apart as a power of two, would drive
+/// each other out of the first-level cache before the next six rows of the product want them.
+const SHORT: usize = 256;
+
 /// Whether the right factor already lies as the kernel wants it: one panel, without gaps.
 fn lies_packed(o: &Product) -> bool {
     let fits = o.columns as usize <= PANEL && padded(o.columns as usize) == o.columns as usize;
@@ -110,11 +114,13 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
             unsafe { product::Product { weight, bias, terms, x, x_stride, rows, out }.run(Precision::F32) };
         };
         let a_stride = o.a_stride as usize;
+        let spread = |lines: usize, of: usize| if inner == 0 { 0 } else { (lines - 1) * a_stride + of };
         if o.flags & TRANSPOSED_A == 0 {
-            let numbers = if inner == 0 { 0 } else { (count - 1) * a_stride + inner };
-            return product(m.read(o.a + (from * a_stride) as i32, numbers), [a_stride, 1]);
+            return product(m.read(o.a + (from * a_stride) as i32, spread(count, inner)), [a_stride, 1]);
         }
-        // lines of a are as far apart as they are long, often a power of two, and would drive each other out of the first-level cache
+        if a_stride <= SHORT {
+            return product(m.read(o.a + from as i32, spread(inner, count)), [1, a_stride]);
+        }
         LEFT.with_borrow_mut(|left| {
             left.resize(left.len().max(inner * count), 0.0);
             for (k, line) in left.chunks_exact_mut(count).take(inner).enumerate() {
@@ -282,3 +288,44 @@ multiversion! {
 
 const ROTATE_AND_ADD: i32 = ADD | ROTATE_BACK;
 const TANH_AND_GATE: i32 = TANH | GATE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{normal, values};
+    use bytemuck::Zeroable;
+
+    /// Gradients of weights, xᵀ·∂y with the sums of ∂y behind it: lines of x that are read where they lie and ones that are copied, of
+    /// layers that do and do not fill registers. Rows in parts, as several threads take them.
+    #[test]
+    fn products_with_a_transposed_left_factor_are_exact() {
+        for [inputs, outputs, batch] in
+            [[7, 5, 3], [SHORT, 64, 20], [SHORT + 1, 50, 20], [2 * SHORT, 130, 7], [3, 16, 0]]
+        {
+            let (x, dy) =
+                (values(normal::<1>([batch * inputs], 1)), values(normal::<1>([batch * outputs], 2)));
+            let mut numbers = [&x[..], &dy[..], &vec![f32::NAN; (inputs + 1) * outputs][..]].concat();
+            let mut o = Product::zeroed();
+            (o.b, o.c, o.bias) = (x.len() as i32, (x.len() + dy.len()) as i32, -1);
+            (o.a_stride, o.b_stride, o.c_stride) = (inputs as i32, outputs as i32, outputs as i32);
+            (o.rows, o.columns, o.inner) = (inputs as i32 + 1, outputs as i32, batch as i32);
+            o.flags = TRANSPOSED_A | ONES;
+            let mut packed = vec![0.0; packed_len(&o)];
+            let memory = Memory::new(&mut numbers);
+            pack(memory, &o, &mut packed);
+            for from in (0..inputs).step_by(101) {
+                multiply(memory, &o, &packed, from..inputs.min(from + 101));
+            }
+            ones(memory, &o);
+            for (i, found) in memory.read(o.c, (inputs + 1) * outputs).iter().enumerate() {
+                let (row, column) = (i / outputs, i % outputs);
+                let line = |k: usize| if row < inputs { f64::from(x[k * inputs + row]) } else { 1.0 };
+                let known: f64 = (0..batch).map(|k| line(k) * f64::from(dy[k * outputs + column])).sum();
+                assert!(
+                    (f64::from(*found) - known).abs() < 1e-4,
+                    "{inputs} {outputs}: {found} instead of {known}"
+                );
+            }
+        }
+    }
+}
