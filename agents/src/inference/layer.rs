@@ -1,9 +1,9 @@
 //! One linear layer for few rows: weights packed once.
 
 use crate::config::Precision;
-use crate::ops::contiguous_flex;
 use crate::ops::product::{Product, Rounded, packed, padded, terms};
 use crate::ops::simd::{multiversion, sum_of, sum_of_two};
+use crate::ops::{Aligned, contiguous_flex};
 use burn::prelude::*;
 
 /// y = x·W + b for blocks of rows that stay in the cache.
@@ -17,8 +17,8 @@ pub(crate) struct Layer {
     /// A single output is always `F32`.
     precision: Precision,
     /// As [`packed`]; a single output is not.
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    weight: Aligned,
+    bias: Aligned,
 }
 
 /// Of a tensor on the CPU.
@@ -62,11 +62,11 @@ impl Layer {
         let (stride, precision) =
             if outputs == 1 { (1, Precision::F32) } else { (padded(outputs), precision) };
         let weight = match outputs {
-            1 => weight.to_vec(),
+            1 => Aligned::of(weight),
             _ => packed(weight, outputs, precision),
         };
         bias.resize(stride, 0.0);
-        Self { inputs, outputs, precision, weight, bias }
+        Self { inputs, outputs, precision, weight, bias: Aligned::of(&bias) }
     }
 
     /// Numbers of a row of x that products are taken of.

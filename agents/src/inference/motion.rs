@@ -4,11 +4,13 @@ use super::layer::Layer;
 use super::network::{Network, Scratch};
 use super::rows;
 use crate::model::Bound;
+use crate::ops::Aligned;
 use crate::ops::product::Rounded;
 use crate::ops::simd::multiversion;
 
 /// z' = d(z, a) on packed weights.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // one a model
 pub(crate) enum Motion {
     /// z' = λ̄ ⊙ s(z) ⊙ z + L̄ [f(a) ⊙ gate] + r(z).
     Koopman(KoopmanMotion),
@@ -52,7 +54,7 @@ pub(super) struct Buffers {
     /// A gate that is held, without its 1.
     held: Vec<f32>,
     remainder: Scratch,
-    push: Vec<f32>,
+    push: Aligned,
     rounded: Rounded,
 }
 
@@ -103,7 +105,7 @@ impl KoopmanMotion {
             (Gate::Own(_), None) => {}
         }
         let push = &mut buffers.push;
-        push.resize((rows * self.input.stride()).max(push.len()), 0.0);
+        push.grow(rows * self.input.stride());
         self.input.apply(u.numbers, u.stride, rows, push, &mut buffers.rounded);
         if let Some(r) = &self.correction {
             let correction = r.forward(za, stride, rows, &mut buffers.remainder);

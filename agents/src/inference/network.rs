@@ -3,9 +3,9 @@
 use super::layer::Layer;
 use super::rows::LayerNorm;
 use crate::config::Precision;
-use crate::ops::Activation;
 use crate::ops::product::Rounded;
 use crate::ops::simd::{self, multiversion};
+use crate::ops::{Activation, Aligned};
 use burn::prelude::*;
 
 /// What follows a layer.
@@ -24,7 +24,7 @@ pub(crate) struct Network {
 
 /// Two buffers that layers write to in turn, and their rounded inputs.
 #[derive(Default)]
-pub(super) struct Scratch([Vec<f32>; 2], Rounded);
+pub(super) struct Scratch([Aligned; 2], Rounded);
 
 /// A block of rows, `stride` apart.
 pub(super) struct Rows<'a> {
@@ -67,11 +67,9 @@ impl Network {
     ) -> Rows<'a> {
         let (mut to, mut from, mut stride) = (to, from, x_stride);
         for (i, (layer, after)) in self.layers.iter().enumerate() {
-            let input = if i == 0 { x } else { from.as_slice() };
+            let input = if i == 0 { x } else { &from[..] };
             let numbers = rows * layer.stride();
-            if to.len() < numbers {
-                to.resize(numbers, 0.0);
-            }
+            to.grow(numbers);
             layer.apply(input, stride, rows, to, rounded);
             stride = layer.stride();
             match after {

@@ -7,13 +7,14 @@ use super::Packed;
 use super::motion::{Buffers, Gate};
 use crate::config::Conditioning;
 use crate::model::{Pick, Reduce};
+use crate::ops::Aligned;
 use crate::ops::product::padded;
 
 /// Buffers of a block.
 #[derive(Default)]
 pub(super) struct Tile {
     /// Rows `[z | a]`
-    za: Vec<f32>,
+    za: Aligned,
     buffers: Buffers,
     /// c_t: 1 until the model expects an end, then 0.
     going_on: Vec<f32>,
@@ -55,8 +56,7 @@ impl Packed {
 
     /// `rows` rows that begin at z_0.
     fn begin(&self, z0: &[f32], rows: usize, tile: &mut Tile) {
-        tile.za.clear();
-        tile.za.resize(rows * self.stride(), 0.0);
+        tile.za = Aligned::zeros(rows * self.stride());
         tile.za.chunks_exact_mut(self.stride()).for_each(|row| row[..self.latent].copy_from_slice(z0));
         tile.going_on.clear();
         tile.going_on.resize(rows, 1.0);

@@ -2,6 +2,7 @@
 //! and a hand-written backward pass checked against it.
 
 mod adam;
+mod aligned;
 mod convolution;
 #[cfg(any(test, feature = "cuda"))]
 mod cuda;
@@ -19,6 +20,7 @@ mod two_hot;
 
 pub(crate) use adam::adam_slice;
 pub use adam::{AdamStep, adam_step};
+pub(crate) use aligned::{Aligned, LINE};
 pub use dense::{Activation, dense};
 pub(crate) use flex::contiguous_flex;
 pub use linear_rollout::{LinearRollout, linear_rollout_readout};

@@ -1,5 +1,6 @@
 //! What kernels are told: launches of orders, over one array of numbers.
 
+use crate::ops::LINE;
 use std::mem::take;
 
 /// The kernels of `kernels/`.
@@ -163,7 +164,7 @@ pub(super) mod flags {
     pub const GATE_BACK: i32 = 1024;
 }
 
-/// Products read four numbers at a time where their factors' rows begin at a multiple of four.
+/// Products on a GPU read four numbers at a time where their factors' rows begin at a multiple of four.
 pub(super) const ALIGNED: usize = 4;
 
 /// Side of the square of a result that a block computes.
@@ -277,7 +278,7 @@ pub(super) fn bits(x: f64) -> i32 {
 }
 
 impl Program {
-    /// Room for a matrix, one row behind the other.
+    /// Room for a matrix that begins with a cache line, one row behind the other.
     pub fn room(&mut self, rows: usize, columns: usize) -> Matrix {
         self.room_of(rows, columns, columns)
     }
@@ -289,7 +290,7 @@ impl Program {
 
     fn room_of(&mut self, rows: usize, columns: usize, stride: usize) -> Matrix {
         let at = self.numbers;
-        self.numbers += (rows * stride).next_multiple_of(ALIGNED);
+        self.numbers += (rows * stride).next_multiple_of(LINE);
         Matrix { at, rows, columns, stride }
     }
 

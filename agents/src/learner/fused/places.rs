@@ -1,7 +1,8 @@
 //! Where parameters lie.
 
-use super::orders::{ALIGNED, Matrix};
+use super::orders::Matrix;
 use crate::learner::Parameter;
+use crate::ops::LINE;
 use std::collections::BTreeMap;
 
 /// Weights `[inputs, outputs]`, and the bias right behind them.
@@ -47,7 +48,7 @@ impl Places {
         let (mut of, mut end, mut counts) = (BTreeMap::new(), 0usize, [0; 4]);
         for name in names {
             let parameter = &parameters[name];
-            let at = if name.ends_with("bias") { end } else { end.next_multiple_of(ALIGNED) };
+            let at = if name.ends_with("bias") { end } else { end.next_multiple_of(LINE) };
             of.insert(name.clone(), (at, parameter.shape.clone()));
             counts[group(name)] += at + parameter.values.len() - end;
             end = at + parameter.values.len();

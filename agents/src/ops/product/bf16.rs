@@ -1,5 +1,6 @@
 //! bfloat16: the upper half of an `f32`. Two of them lie in the bits of one, the first in its lower half.
 
+use crate::ops::Aligned;
 use crate::ops::simd::multiversion;
 use rayon::prelude::*;
 
@@ -27,16 +28,14 @@ pub(crate) fn unpaired(pair: f32) -> [f32; 2] {
 
 /// A buffer for rows of pairs.
 #[derive(Default)]
-pub(crate) struct Rounded(Vec<f32>);
+pub(crate) struct Rounded(Aligned);
 
 impl Rounded {
     /// `inputs` numbers of each of `rows` rows of x, `x_stride` apart, as pairs without a distance between rows; a last single
     /// number is paired with zero.
     pub fn round(&mut self, x: &[f32], x_stride: usize, rows: usize, inputs: usize) -> &[f32] {
         let needed = rows * inputs.div_ceil(2);
-        if self.0.len() < needed {
-            self.0.resize(needed, 0.0);
-        }
+        self.0.grow(needed);
         round_rows(x, x_stride, inputs, &mut self.0[..needed]);
         &self.0
     }

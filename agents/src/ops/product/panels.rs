@@ -5,6 +5,7 @@ use super::lanes::WIDTH;
 use super::{PANEL, Product};
 use crate::config::Precision;
 use crate::device::multiplies_bf16;
+use crate::ops::Aligned;
 use crate::ops::matrix::Matrix;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -40,7 +41,7 @@ pub(crate) fn terms(inputs: usize, precision: Precision) -> usize {
 
 /// A row-major matrix as the kernel wants it: one after another, panels of up to 64 columns as `[terms, columns]`, filled up with
 /// zeros to sixteens. A term is a row, or a pair of them, the last one with zeros if there is none.
-pub(crate) fn packed(matrix: &[f32], columns: usize, precision: Precision) -> Vec<f32> {
+pub(crate) fn packed(matrix: &[f32], columns: usize, precision: Precision) -> Aligned {
     let terms = terms(matrix.len() / columns, precision);
     let zeros = vec![0.0; columns];
     in_panels(terms, columns, |term, real, out| match precision {
@@ -54,12 +55,8 @@ pub(crate) fn packed(matrix: &[f32], columns: usize, precision: Precision) -> Ve
 }
 
 /// Panels whose row of a term and of a range of columns `fill` writes.
-fn in_panels(
-    terms: usize,
-    columns: usize,
-    fill: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let mut out = vec![0.0; terms * padded(columns)];
+fn in_panels(terms: usize, columns: usize, fill: impl Fn(usize, Range<usize>, &mut [f32]) + Sync) -> Aligned {
+    let mut out = Aligned::zeros(terms * padded(columns));
     out.par_chunks_mut((terms * PANEL * WIDTH).max(1)).enumerate().for_each(|(i, panel)| {
         let from = i * PANEL * WIDTH;
         let real = from..columns.min(from + PANEL * WIDTH);
@@ -96,12 +93,12 @@ impl<'a> Left<'a> {
 /// The right factor of a product, packed.
 pub(crate) struct Panels {
     precision: Precision,
-    numbers: Vec<f32>,
+    numbers: Aligned,
     /// Of a column: numbers, or pairs of them.
     terms: usize,
     sizes: [usize; 2],
     /// The kernel adds the product to these.
-    zeros: Vec<f32>,
+    zeros: Aligned,
 }
 
 impl Panels {
@@ -120,7 +117,7 @@ impl Panels {
             (Err(numbers), Precision::F32) => transposed(numbers),
             (Err(numbers), Precision::Bf16) => transposed(&paired_columns(numbers, inputs)),
         };
-        Self { precision, numbers, terms, sizes, zeros: vec![0.0; padded(columns)] }
+        Self { precision, numbers, terms, sizes, zeros: Aligned::zeros(padded(columns)) }
     }
 
     /// Rows and columns.

@@ -11,6 +11,7 @@ mod told;
 
 use super::Runner;
 use super::orders::{Kernel, Launch, Matrix, Program};
+use crate::ops::Aligned;
 use memory::Memory;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -21,9 +22,9 @@ use told::*;
 /// An array of numbers, and what updates them.
 pub(super) struct Cpu {
     orders: Vec<i32>,
-    numbers: Vec<f32>,
+    numbers: Aligned,
     /// Right factors, packed.
-    packed: Vec<f32>,
+    packed: Aligned,
     launches: Vec<Work>,
     input: usize,
     output: Matrix,
@@ -197,8 +198,8 @@ impl Runner for Cpu {
         let (mut end, mut known) = (0, Known::new());
         let work = |launch: &Launch| Work::new(*launch, &program.orders, &mut end, &mut known);
         let launches = program.launches.iter().map(work).collect();
-        let (orders, numbers) = (program.orders.clone(), vec![0.0; program.numbers]);
-        Ok(Self { orders, numbers, packed: vec![0.0; end], launches, input, output })
+        let (orders, numbers) = (program.orders.clone(), Aligned::zeros(program.numbers));
+        Ok(Self { orders, numbers, packed: Aligned::zeros(end), launches, input, output })
     }
 
     fn write(&mut self, at: usize, numbers: &[f32]) -> Result<(), Infallible> {

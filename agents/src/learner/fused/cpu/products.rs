@@ -7,6 +7,7 @@ use super::memory::Memory;
 use super::told::Product;
 use crate::config::Precision;
 use crate::learner::fused::orders::flags::*;
+use crate::ops::Aligned;
 use crate::ops::product::{self, padded};
 use crate::ops::simd::{elu, multiversion, sum_of_two, tanh};
 use std::cell::RefCell;
@@ -43,7 +44,7 @@ pub(super) fn packed_len(o: &Product) -> usize {
 pub(super) fn rows_together(o: &Product) -> usize {
     let a_row = (o.columns.max(1) * o.inner.max(1)) as usize;
     // rows that share what is read of a large right factor, unless that leaves threads without work
-    let shared = if o.flags & TRANSPOSED_A == 0 { (rows(o) / 8).clamp(48, 192) } else { 48 };
+    let shared = (rows(o) / if o.flags & TRANSPOSED_A == 0 { 8 } else { 2 }).clamp(48, 192);
     let most = (ITEM / a_row).max(shared);
     rows(o).div_ceil(rows(o).div_ceil(most).max(1)).next_multiple_of(6).max(6)
 }
@@ -91,8 +92,8 @@ multiversion! {
 /// Some rows of c, with a packed right factor.
 pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize>) {
     thread_local! {
-        static SPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-        static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        static SPACE: RefCell<Aligned> = RefCell::default();
+        static LEFT: RefCell<Aligned> = RefCell::default();
     }
     if o.columns == 1 {
         return single(m, o, rows);
@@ -122,7 +123,7 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
             return product(m.read(o.a + from as i32, spread(inner, count)), [1, a_stride]);
         }
         LEFT.with_borrow_mut(|left| {
-            left.resize(left.len().max(inner * count), 0.0);
+            left.grow(inner * count);
             for (k, line) in left.chunks_exact_mut(count).take(inner).enumerate() {
                 line.copy_from_slice(m.read(o.a + (k * a_stride + from) as i32, count));
             }
@@ -140,7 +141,7 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
         return;
     }
     SPACE.with_borrow_mut(|space| {
-        space.resize(space.len().max(together * stride), 0.0);
+        space.grow(together * stride);
         for (from, count) in parts {
             let block = &mut space[..count * stride];
             multiply(from, count, block);
