@@ -27,6 +27,7 @@ use crate::ops::contiguous_flex;
 use burn::prelude::*;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::sync::OnceLock;
 use tile::{Sequences, Tile};
 
@@ -137,12 +138,9 @@ impl Snapshot {
         let mut actions = vec![0.0; sizes.iter().product()];
         actions.par_chunks_mut(row).enumerate().for_each(|(e, actions)| {
             let (z0, noise) = (of(&z0, e, packed.latent), of(&noise, e, row));
-            actions
-                .par_chunks_mut(block)
-                .zip(noise.par_chunks(block))
-                .for_each_init(Tile::default, |tile, (actions, noise)| {
-                    packed.propose_tile(z0, noise, horizon, actions, tile)
-                });
+            actions.par_chunks_mut(block).zip(noise.par_chunks(block)).for_each(|(actions, noise)| {
+                with_tile(|tile| packed.propose_tile(z0, noise, horizon, actions, tile))
+            });
         });
         Tensor::from_data(TensorData::new(actions, sizes), &device)
     }
@@ -173,18 +171,26 @@ impl Snapshot {
             let z0 = of(&z0, e, packed.latent);
             let gates = gates.as_ref().map(|g| of(g, e, g.layout().num_elements() / environments));
             let pick = if let [pick] = picks[..] { pick } else { picks[e] };
-            scores.par_chunks_mut(block).enumerate().for_each_init(Tile::default, |tile, (i, scores)| {
+            scores.par_chunks_mut(block).enumerate().for_each(|(i, scores)| {
                 let first = i * block;
                 let actions =
                     &of(&actions, e, count * sequence)[first * sequence..][..scores.len() * sequence];
                 let tails = &of(&tails, e, count * action_dim)[first * action_dim..];
                 let (of_rewards, of_values) = (&of_rewards[..], &of_values[..]);
                 let sequences = Sequences { actions, tails, gates, of_rewards, of_values, pick };
-                packed.score_tile(z0, sequences, scores, tile);
+                with_tile(|tile| packed.score_tile(z0, sequences, scores, tile));
             });
         });
         Tensor::from_data(TensorData::new(scores, [environments, count]), &device)
     }
+}
+
+/// With this thread's buffers: new ones for every block would be a fiftieth of a small plan. What is in them does not matter.
+fn with_tile(f: impl FnOnce(&mut Tile)) {
+    thread_local! {
+        static TILE: RefCell<Tile> = RefCell::default();
+    }
+    TILE.with_borrow_mut(f)
 }
 
 /// Sequences of a block, when `count` of each of some environments are to be scored: threads get equal shares.

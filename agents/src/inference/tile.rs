@@ -56,7 +56,7 @@ impl Packed {
 
     /// `rows` rows that begin at z_0.
     fn begin(&self, z0: &[f32], rows: usize, tile: &mut Tile) {
-        tile.za = Aligned::zeros(rows * self.stride());
+        tile.za.reset(rows * self.stride());
         tile.za.chunks_exact_mut(self.stride()).for_each(|row| row[..self.latent].copy_from_slice(z0));
         tile.going_on.clear();
         tile.going_on.resize(rows, 1.0);

@@ -31,6 +31,13 @@ impl Aligned {
         aligned
     }
 
+    /// `len` zeros, where these numbers are.
+    pub fn reset(&mut self, len: usize) {
+        self.lines.clear();
+        self.lines.resize(len.div_ceil(LINE), Line::zeroed());
+        self.len = len;
+    }
+
     /// No fewer numbers than `len`; those that were there stay, or are 0 if there were fewer.
     pub fn grow(&mut self, len: usize) {
         if len > self.len {
@@ -66,6 +73,8 @@ mod tests {
             assert_eq!((numbers.len(), numbers.as_ptr() as usize % 64), (len.max(3), 0));
             assert!(numbers[..3] == [1.0, 2.0, 3.0] && numbers[3..].iter().all(|x| *x == 0.0));
         }
+        numbers.reset(20);
+        assert_eq!(numbers[..], [0.0; 20]);
         assert!(Aligned::default().is_empty() && Aligned::zeros(0).is_empty());
     }
 }
