@@ -62,7 +62,7 @@ impl Stream {
     }
 
     /// `n` standard normal numbers, all at once: as many random words, two of which make two numbers. For noise, of which plans
-    /// want tens of thousands: five times as fast as [`Stream::normal`], whose numbers others are.
+    /// want tens of thousands: three times as fast as [`Stream::normal`], which has other numbers.
     pub fn noise(&mut self, n: usize) -> Vec<f32> {
         let mut words = vec![0u32; n.next_multiple_of(2)];
         self.0.fill(&mut words[..]);
