@@ -1,7 +1,7 @@
 //! One linear layer for few rows: weights packed once.
 
 use crate::config::Precision;
-use crate::ops::product::{Product, Rounded, packed, padded, terms};
+use crate::ops::product::{Product, Rounded, packed, padded, panel, terms};
 use crate::ops::simd::{multiversion, sum_of, sum_of_two};
 use crate::ops::{Aligned, contiguous_flex};
 use burn::prelude::*;
@@ -104,8 +104,9 @@ impl Layer {
 
     /// x: as the precision has it.
     fn product(&self, x: &[f32], x_stride: usize, rows: usize, out: &mut [f32]) -> Product<'_> {
-        let (weight, bias, terms) = (&self.weight, &self.bias, self.terms());
-        Product { weight, bias, terms, x: x.as_ptr(), x_stride: [x_stride, 1], rows, out: out.as_mut_ptr() }
+        let (weight, bias, terms, panel) = (&self.weight, &self.bias, self.terms(), panel(self.precision));
+        let x_stride = [x_stride, 1];
+        Product { weight, panel, bias, terms, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() }
     }
 }
 

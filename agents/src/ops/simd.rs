@@ -121,8 +121,9 @@ pub(crate) fn elu(x: f32) -> f32 {
     let r = (shifted - ROUND).mul_add(-std::f32::consts::LN_2, negative);
     let scale = f32::from_bits(shifted.to_bits() << 23);
     let negative = (exp_polynomial(r) * r).mul_add(r, r).mul_add(scale, scale - 1.0);
-    // in this order NaN stays NaN
-    if x <= 0.0 { negative } else { x }
+    // Where x is positive, `negative` is zero; where x is NaN, that is. A choice between them would be stored under a mask wherever x is
+    // replaced, which takes AMD's processors twelve cycles with AVX2.
+    negative + if x > 0.0 { x } else { 0.0 }
 }
 
 /// ln(x) of a positive, normal x; relative error about 1e-7. Cephes `logf`: exponent, and a polynomial for a mantissa between √½ and √2.

@@ -14,6 +14,12 @@ pub(crate) const WIDTH: usize = 16;
 pub(crate) trait Lanes: Copy {
     /// Registers of this kind that fit beside each other in a block of six rows without spilling.
     const ABREAST: usize;
+    /// Terms summed before the next row block: that part of the panel, 24 kB of 32 of the first-level cache with AVX-512, 16 with AVX2, stays
+    /// there beside rows of the other two factors.
+    const DEPTH: usize;
+    /// Terms between two jumps of the loop over them. On a core that runs another program on its second thread, instructions are what is
+    /// scarce, and a fifth of AVX2's were the loop's.
+    const UNROLL: usize = 1;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn splat(x: f32) -> Self;
@@ -23,6 +29,7 @@ pub(crate) trait Lanes: Copy {
 
 impl Lanes for [f32; WIDTH] {
     const ABREAST: usize = 1;
+    const DEPTH: usize = 256;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's pointer is valid for sixteen numbers.
@@ -54,6 +61,8 @@ pub(super) struct Avx2(__m256, __m256);
 #[cfg(target_arch = "x86_64")]
 impl Lanes for Avx2 {
     const ABREAST: usize = 1;
+    const DEPTH: usize = 256;
+    const UNROLL: usize = 4;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller has AVX2 and a pointer valid for sixteen numbers.
@@ -83,6 +92,7 @@ impl Lanes for Avx2 {
 #[cfg(target_arch = "x86_64")]
 impl Lanes for __m512 {
     const ABREAST: usize = 4;
+    const DEPTH: usize = 96;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller has AVX-512 and a pointer valid for sixteen numbers.
@@ -111,6 +121,7 @@ pub(crate) struct Pairs([f32; WIDTH]);
 
 impl Lanes for Pairs {
     const ABREAST: usize = 1;
+    const DEPTH: usize = 256;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's pointer is valid for sixteen numbers.
@@ -143,6 +154,7 @@ pub(super) struct Avx512Pairs(__m512);
 #[cfg(target_arch = "x86_64")]
 impl Lanes for Avx512Pairs {
     const ABREAST: usize = 4;
+    const DEPTH: usize = 96;
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller has AVX-512 and a pointer valid for sixteen numbers.

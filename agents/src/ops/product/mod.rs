@@ -12,21 +12,54 @@ use crate::config::Precision;
 use crate::device::multiplies_bf16;
 use lanes::{Lanes, Pairs, WIDTH};
 
-/// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, which hides the latency of a
-/// multiply-add twice over.
+/// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, with two of AVX2 twelve of the 16, which hides the latency
+/// of a multiply-add more than once over.
 const ROWS: usize = 6;
-/// Most registers abreast in a panel of columns.
-const PANEL: usize = 4;
-/// Terms summed before the next row block: that part of a panel, 24 kB, stays in the first-level cache beside rows of the other two.
-const DEPTH: usize = 96;
+/// Most columns of a panel.
+pub(crate) const MOST: usize = 4 * WIDTH;
+
+/// Kernels, by the registers they use.
+enum Kernel {
+    Avx512Bf16,
+    Avx512,
+    Avx2,
+    Portable(Precision),
+}
+
+impl Kernel {
+    /// That with the widest registers of this processor.
+    fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Bf16 if multiplies_bf16() => Self::Avx512Bf16,
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if is_x86_feature_detected!("avx512f") => Self::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Precision::F32 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => {
+                Self::Avx2
+            }
+            _ => Self::Portable(precision),
+        }
+    }
+}
+
+/// Columns of the panels that a right factor is packed into on this processor: as many as the kernel has abreast, so that it reads line
+/// after line.
+pub(crate) fn panel(precision: Precision) -> usize {
+    WIDTH
+        * match Kernel::of(precision) {
+            Kernel::Avx512Bf16 | Kernel::Avx512 => 4,
+            Kernel::Avx2 | Kernel::Portable(_) => 1,
+        }
+}
 
 /// out = x·W + b.
 ///
 /// `x` is valid for `rows` rows of `terms` numbers, `x_stride` apart from row to row and from term to term, and `out` for `rows` of as
-/// many numbers as `bias` has, a multiple of 16; `weight` holds panels of up to 64 columns, `[terms, columns]` each. With bfloat16
-/// a term is a pair.
+/// many numbers as `bias` has, a multiple of 16; `weight` holds panels of `panel` columns, the last one of what is left, `[terms, columns]`
+/// each. With bfloat16 a term is a pair.
 pub(crate) struct Product<'a> {
     pub weight: &'a [f32],
+    pub panel: usize,
     pub bias: &'a [f32],
     pub terms: usize,
     pub x: *const f32,
@@ -38,19 +71,18 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// With the widest registers of this processor.
     pub unsafe fn run(&self, precision: Precision) {
-        // SAFETY: pointers are valid as the type says; instruction sets are asked for just before they are used, and arrays
-        // need none.
-        match precision {
+        // SAFETY: pointers are valid as the type says, and a kernel is there if it was chosen; portable ones need nothing.
+        match Kernel::of(precision) {
             #[cfg(target_arch = "x86_64")]
-            Precision::Bf16 if multiplies_bf16() => unsafe { self.avx512_bf16() },
-            Precision::Bf16 => unsafe { self.panels::<Pairs>() },
+            Kernel::Avx512Bf16 => unsafe { self.avx512_bf16() },
             #[cfg(target_arch = "x86_64")]
-            Precision::F32 if is_x86_feature_detected!("avx512f") => unsafe { self.avx512() },
+            Kernel::Avx512 => unsafe { self.avx512() },
             #[cfg(target_arch = "x86_64")]
-            Precision::F32 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => unsafe {
-                self.avx2();
-            },
-            Precision::F32 => unsafe { self.panels::<[f32; WIDTH]>() },
+            Kernel::Avx2 => unsafe { self.avx2() },
+            #[cfg(not(target_arch = "x86_64"))]
+            Kernel::Avx512Bf16 | Kernel::Avx512 | Kernel::Avx2 => unreachable!("only x86-64 has them"),
+            Kernel::Portable(Precision::Bf16) => unsafe { self.panels::<Pairs>() },
+            Kernel::Portable(Precision::F32) => unsafe { self.panels::<[f32; WIDTH]>() },
         }
     }
 
@@ -78,8 +110,8 @@ impl Product<'_> {
     #[inline(always)]
     pub unsafe fn panels<L: Lanes>(&self) {
         let (weight, terms, stride) = (self.weight, self.terms, self.bias.len());
-        for from in (0..stride).step_by(PANEL * WIDTH) {
-            let columns = (stride - from).min(PANEL * WIDTH);
+        for from in (0..stride).step_by(self.panel) {
+            let columns = (stride - from).min(self.panel);
             // panels before this one are full
             let panel = weight[from * terms..][..columns * terms].as_ptr();
             let mut column = 0;
@@ -103,8 +135,8 @@ impl Product<'_> {
     /// All rows of 16·V columns from `at`, whose weights begin at `w`, `w_stride` apart.
     #[inline(always)]
     unsafe fn columns<L: Lanes, const V: usize>(&self, w: *const f32, w_stride: usize, at: usize) {
-        for from in (0..self.terms.max(1)).step_by(DEPTH) {
-            let terms = [from, (from + DEPTH).min(self.terms)];
+        for from in (0..self.terms.max(1)).step_by(L::DEPTH) {
+            let terms = [from, (from + L::DEPTH).min(self.terms)];
             let mut row = 0;
             // SAFETY: `row` plus the height of each block stays within `rows`.
             unsafe {
@@ -149,22 +181,45 @@ impl Product<'_> {
                     *sum = L::load(from.add(r * from_stride + v * WIDTH));
                 }
             }
-            for k in first..end {
-                let mut weights = [L::splat(0.0); V];
-                for (v, weight) in weights.iter_mut().enumerate() {
-                    *weight = L::load(w.add(k * w_stride + v * WIDTH));
+            let mut k = first;
+            // where terms lie next to each other, some of them need only one address
+            while L::UNROLL > 1 && x_term == 1 && k + L::UNROLL <= end {
+                let (w, x) = (w.add(k * w_stride), x.add(k));
+                for u in 0..L::UNROLL {
+                    add_term(&mut sums, w.add(u * w_stride), x.add(u), x_row);
                 }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = L::splat(*x.add(r * x_row + k * x_term));
-                    for (sum, weight) in sums.iter_mut().zip(weights) {
-                        *sum = sum.add_product(x, weight);
-                    }
-                }
+                k += L::UNROLL;
+            }
+            for k in k..end {
+                add_term(&mut sums, w.add(k * w_stride), x.add(k * x_term), x_row);
             }
             for (r, sums) in sums.into_iter().enumerate() {
                 for (v, sum) in sums.into_iter().enumerate() {
                     sum.store(out.add(r * self.bias.len() + v * WIDTH));
                 }
+            }
+        }
+    }
+}
+
+/// One term's product with the weights from `w`, of numbers of x that are `x_row` apart.
+#[inline(always)]
+unsafe fn add_term<L: Lanes, const R: usize, const V: usize>(
+    sums: &mut [[L; V]; R],
+    w: *const f32,
+    x: *const f32,
+    x_row: usize,
+) {
+    // SAFETY: as `Product::block` says.
+    unsafe {
+        let mut weights = [L::splat(0.0); V];
+        for (v, weight) in weights.iter_mut().enumerate() {
+            *weight = L::load(w.add(v * WIDTH));
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let x = L::splat(*x.add(r * x_row));
+            for (sum, weight) in sums.iter_mut().zip(weights) {
+                *sum = sum.add_product(x, weight);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::bf16::{pair_rows, paired_columns, paired_rows};
 use super::lanes::WIDTH;
-use super::{PANEL, Product};
+use super::{Product, panel};
 use crate::config::Precision;
 use crate::device::multiplies_bf16;
 use crate::ops::Aligned;
@@ -39,12 +39,12 @@ pub(crate) fn terms(inputs: usize, precision: Precision) -> usize {
     }
 }
 
-/// A row-major matrix as the kernel wants it: one after another, panels of up to 64 columns as `[terms, columns]`, filled up with
-/// zeros to sixteens. A term is a row, or a pair of them, the last one with zeros if there is none.
+/// A row-major matrix as the kernel wants it: one after another, panels of [`panel`] columns as `[terms, columns]`, the last one filled up
+/// with zeros to sixteens. A term is a row, or a pair of them, the last one with zeros if there is none.
 pub(crate) fn packed(matrix: &[f32], columns: usize, precision: Precision) -> Aligned {
     let terms = terms(matrix.len() / columns, precision);
     let zeros = vec![0.0; columns];
-    in_panels(terms, columns, |term, real, out| match precision {
+    in_panels(terms, columns, panel(precision), |term, real, out| match precision {
         Precision::F32 => out.copy_from_slice(&matrix[term * columns..][real]),
         Precision::Bf16 => {
             let mut rows = matrix[2 * term * columns..].chunks_exact(columns);
@@ -55,11 +55,16 @@ pub(crate) fn packed(matrix: &[f32], columns: usize, precision: Precision) -> Al
 }
 
 /// Panels whose row of a term and of a range of columns `fill` writes.
-fn in_panels(terms: usize, columns: usize, fill: impl Fn(usize, Range<usize>, &mut [f32]) + Sync) -> Aligned {
+fn in_panels(
+    terms: usize,
+    columns: usize,
+    width: usize,
+    fill: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+) -> Aligned {
     let mut out = Aligned::zeros(terms * padded(columns));
-    out.par_chunks_mut((terms * PANEL * WIDTH).max(1)).enumerate().for_each(|(i, panel)| {
-        let from = i * PANEL * WIDTH;
-        let real = from..columns.min(from + PANEL * WIDTH);
+    out.par_chunks_mut((terms * width).max(1)).enumerate().for_each(|(i, panel)| {
+        let from = i * width;
+        let real = from..columns.min(from + width);
         for (term, row) in panel.chunks_exact_mut(padded(real.len())).enumerate() {
             fill(term, real.clone(), &mut row[..real.len()]);
         }
@@ -106,7 +111,7 @@ impl Panels {
         let sizes @ [inputs, columns] = matrix.sizes();
         let terms = terms(inputs, precision);
         let transposed = |numbers: &[f32]| {
-            in_panels(terms, columns, |term, real, out| {
+            in_panels(terms, columns, panel(precision), |term, real, out| {
                 for (x, column) in out.iter_mut().zip(real) {
                     *x = numbers[column * terms + term];
                 }
@@ -142,6 +147,7 @@ impl Panels {
         };
         let product = Product {
             weight: &self.numbers,
+            panel: panel(self.precision),
             bias: &self.zeros,
             terms: self.terms,
             x: left.numbers[first * left.stride[0]..].as_ptr(),

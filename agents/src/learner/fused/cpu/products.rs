@@ -8,13 +8,10 @@ use super::told::Product;
 use crate::config::Precision;
 use crate::learner::fused::orders::flags::*;
 use crate::ops::Aligned;
-use crate::ops::product::{self, padded};
+use crate::ops::product::{self, MOST, padded, panel};
 use crate::ops::simd::{elu, multiversion, sum_of_two, tanh};
 use std::cell::RefCell;
 use std::ops::Range;
-
-/// Columns of a panel, as the kernel wants them.
-const PANEL: usize = 64;
 
 /// Numbers of a block of the result on their way: they stay in the second-level cache.
 const BLOCK: usize = 1 << 15;
@@ -28,7 +25,7 @@ const SHORT: usize = 256;
 
 /// Whether the right factor already lies as the kernel wants it: one panel, without gaps.
 fn lies_packed(o: &Product) -> bool {
-    let fits = o.columns as usize <= PANEL && padded(o.columns as usize) == o.columns as usize;
+    let fits = o.columns as usize <= MOST && padded(o.columns as usize) == o.columns as usize;
     fits && o.flags & TRANSPOSED_B == 0 && o.b_stride == o.columns
 }
 
@@ -60,7 +57,7 @@ pub(super) fn rows(o: &Product) -> usize {
 }
 
 multiversion! {
-    /// Panels of up to 64 columns, `[inner, columns]` each, filled up to sixteens; then the bias. The place is this product's alone: what is
+    /// Panels of columns, `[inner, columns]` each, filled up to sixteens; then the bias. The place is this product's alone: what is
     /// not written, columns that do not exist and biases that there are none of, stays zero.
     pub(super) fn pack(m: Memory, o: &Product, to: &mut [f32]) {
         let (columns, inner) = (o.columns as usize, o.inner as usize);
@@ -68,9 +65,10 @@ multiversion! {
             return;
         }
         let (panels, bias) = to.split_at_mut(padded(columns) * inner);
-        for (i, panel) in panels.chunks_mut((PANEL * inner).max(1)).enumerate() {
-            let from = i * PANEL;
-            let real = (columns - from).min(PANEL);
+        let most = panel(Precision::F32);
+        for (i, panel) in panels.chunks_mut((most * inner).max(1)).enumerate() {
+            let from = i * most;
+            let real = (columns - from).min(most);
             let width = padded(real);
             if o.flags & TRANSPOSED_B == 0 {
                 for (k, row) in panel.chunks_exact_mut(width).enumerate() {
@@ -100,10 +98,10 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
     }
     let (columns, inner) = (o.columns as usize, o.inner as usize);
     let stride = padded(columns);
-    let (weight, bias) = match lies_packed(o) {
-        true if o.bias < 0 => (m.read(o.b, stride * inner), &NO_BIAS[..stride]),
-        true => (m.read(o.b, stride * inner), m.read(o.bias, stride)),
-        false => packed.split_at(stride * inner),
+    let (panel, (weight, bias)) = match lies_packed(o) {
+        true if o.bias < 0 => (stride, (m.read(o.b, stride * inner), &NO_BIAS[..stride])),
+        true => (stride, (m.read(o.b, stride * inner), m.read(o.bias, stride))),
+        false => (panel(Precision::F32), packed.split_at(stride * inner)),
     };
     let multiply = |from: usize, count: usize, out: &mut [f32]| {
         assert!(out.len() == count * stride);
@@ -111,8 +109,9 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
         let product = |x: &[f32], x_stride: [usize; 2]| {
             let last = if inner == 0 { 0 } else { (count - 1) * x_stride[0] + (inner - 1) * x_stride[1] + 1 };
             let (x, terms, rows) = (x[..last].as_ptr(), inner, count);
+            let product = product::Product { weight, panel, bias, terms, x, x_stride, rows, out };
             // SAFETY: the slices that the pointers come from are as long as the kernel goes, and `out` is nobody else's.
-            unsafe { product::Product { weight, bias, terms, x, x_stride, rows, out }.run(Precision::F32) };
+            unsafe { product.run(Precision::F32) };
         };
         let a_stride = o.a_stride as usize;
         let spread = |lines: usize, of: usize| if inner == 0 { 0 } else { (lines - 1) * a_stride + of };
@@ -151,7 +150,7 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
 }
 
 /// Of what the kernel is not told.
-static NO_BIAS: [f32; PANEL] = [0.0; PANEL];
+static NO_BIAS: [f32; MOST] = [0.0; MOST];
 
 /// Whether rows of c lie as the kernel makes them, and nothing else is made of them.
 fn in_place(o: &Product, stride: usize) -> bool {
