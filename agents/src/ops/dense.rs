@@ -7,7 +7,7 @@
 
 use super::flex::{by_rows, contiguous, sizes};
 use super::matrix::{Matrix, multiply};
-use super::product::{Left, Panels, factors};
+use super::product::{Left, Panels, Right, factors};
 use super::simd::{self, multiversion};
 use crate::config::Precision;
 use burn::backend::autodiff::{
@@ -22,7 +22,6 @@ use burn::prelude::*;
 use burn::tensor::activation;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
-use std::mem::MaybeUninit;
 
 /// What follows the affine map; every derivative can be written in terms of the output y.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,34 +124,6 @@ multiversion! {
     }
 }
 
-/// The right factor of a layer's product, or of its input's gradient.
-enum Right<'a> {
-    Plain(Matrix<'a>),
-    Packed(Panels, Precision),
-}
-
-impl<'a> Right<'a> {
-    /// For a left factor of `rows` rows.
-    fn new(matrix: Matrix<'a>, rows: usize, precision: Precision) -> Self {
-        let [terms, columns] = matrix.sizes();
-        match factors(precision, [rows, terms, columns]) {
-            Some(precision) => Self::Packed(Panels::of(matrix, precision), precision),
-            None => Self::Plain(matrix),
-        }
-    }
-
-    /// Writes x·self over `out`, for as many of the first rows of x as `out` has, and returns it initialised.
-    fn multiply<'o>(&self, x: &[f32], out: &'o mut [MaybeUninit<f32>]) -> &'o mut [f32] {
-        let rows = |[terms, columns]: [usize; 2]| Matrix::new(x, out.len() / columns, terms);
-        match self {
-            Self::Plain(matrix) => multiply(rows(matrix.sizes()), *matrix, out),
-            Self::Packed(panels, precision) => {
-                panels.multiply(&Left::of(rows(panels.sizes()), *precision), 0, out)
-            }
-        }
-    }
-}
-
 impl DenseOps for Flex {
     fn dense(
         x: FlexTensor,
@@ -166,7 +137,7 @@ impl DenseOps for Flex {
         let (x, bias) = (x.storage::<f32>(), &bias.storage::<f32>()[..n]);
         let right = Right::new(Matrix::new(weight.storage(), k, n), r, precision);
         by_rows(r, n, rows_together(k, n), |first, chunk| {
-            let rows = right.multiply(&x[first * k..], chunk);
+            let rows = right.multiply(Matrix::new(&x[first * k..], chunk.len() / n, k), chunk);
             match activation {
                 Activation::Identity => identity_rows(rows, bias),
                 Activation::Elu => elu_rows(rows, bias),
@@ -181,7 +152,7 @@ impl DenseOps for Flex {
         let affine = affine.storage::<f32>();
         let right = Right::new(Matrix::new(weight.storage(), k, n).transposed(), r, precision);
         by_rows(r, k, rows_together(n, k), |first, chunk| {
-            right.multiply(&affine[first * n..], chunk);
+            right.multiply(Matrix::new(&affine[first * n..], chunk.len() / k, n), chunk);
         })
     }
 

@@ -7,8 +7,10 @@
 use super::dense::identity_rows;
 use super::flex::{by_rows, by_rows_of_two, contiguous, sizes};
 use super::linear_rollout::{LatentsAndOutputs, LinearRolloutGrads, LinearRolloutOps};
-use super::matrix::{Matrix, multiply, multiply_add};
+use super::matrix::{Matrix, multiply_add};
+use super::product::Right;
 use super::simd::multiversion;
+use crate::config::Precision;
 use burn::backend::Flex;
 use burn::prelude::*;
 use burn::tensor::Shape;
@@ -95,52 +97,80 @@ impl Sizes {
         self.batch.div_ceil(PARTS).max(1).next_multiple_of(self.block())
     }
 
+    /// A right factor of products with the rows of a block.
+    fn factor<'a>(&self, matrix: Matrix<'a>) -> Right<'a> {
+        Right::new(matrix, self.block() * self.steps, Precision::F32)
+    }
+
     /// Numbers of λ̄, L̄, Wᵀ and b.
     fn parameters(&self) -> [usize; 4] {
         [self.latent, self.inputs * self.latent, self.outputs * self.latent, self.outputs]
     }
 }
 
-/// The arguments of a forward pass, row-major.
-struct Forward {
+/// The arguments of a forward pass, row-major; weights as factors.
+struct Forward<'a> {
     size: Sizes,
-    arguments: [FlexTensor; 6],
+    /// λ̄, z_0, u and b.
+    tensors: [&'a [f32]; 4],
+    input: Right<'a>,
+    weight: Right<'a>,
 }
 
-impl Forward {
-    fn new(arguments: [FlexTensor; 6]) -> Self {
-        Self { size: Sizes::new(&arguments[2], &arguments[4]), arguments: arguments.map(contiguous) }
+impl<'a> Forward<'a> {
+    /// Of λ̄, z_0, u, L̄, W and b, row-major.
+    fn new(arguments: &'a [FlexTensor; 6]) -> Self {
+        let size = Sizes::new(&arguments[2], &arguments[4]);
+        let [lambda, z0, u, input, weight, bias] = arguments.each_ref().map(|t| t.storage::<f32>());
+        Self {
+            size,
+            tensors: [lambda, z0, u, bias],
+            input: size.factor(Matrix::new(input, size.inputs, size.latent)),
+            weight: size.factor(Matrix::new(weight, size.latent, size.outputs)),
+        }
     }
 
     /// Latents and outputs of a block of trajectories from `first` on.
     fn block(&self, first: usize, z: &mut [MaybeUninit<f32>], y: &mut [MaybeUninit<f32>]) {
         let Sizes { steps, inputs, latent, outputs, .. } = self.size;
-        let [lambda, z0, u, input, weight, bias] = self.arguments.each_ref().map(|t| t.storage::<f32>());
+        let [lambda, z0, u, bias] = self.tensors;
         let rows = y.len() / outputs;
-        let u = Matrix::new(&u[first * steps * inputs..], rows, inputs);
-        let z = multiply(u, Matrix::new(input, inputs, latent), z);
+        let z = self.input.multiply(Matrix::new(&u[first * steps * inputs..], rows, inputs), z);
         for (z, z0) in z.chunks_exact_mut(steps * latent).zip(z0[first * latent..].chunks_exact(latent)) {
             advance_row(&lambda[..latent], z0, z);
         }
-        let y = multiply(Matrix::new(z, rows, latent), Matrix::new(weight, latent, outputs), y);
+        let y = self.weight.multiply(Matrix::new(z, rows, latent), y);
         identity_rows(y, &bias[..outputs]);
     }
 }
 
-/// What a backward pass reads, row-major.
-struct Reverse {
+/// What a backward pass reads, row-major; weights transposed, as factors.
+struct Reverse<'a> {
     size: Sizes,
-    /// λ̄, z_0, u, L̄ᵀ, Wᵀ, z and g: the products with the weights run along the latent.
-    tensors: [FlexTensor; 7],
+    /// λ̄, z_0, u, z and g.
+    tensors: [&'a [f32]; 5],
+    input: Right<'a>,
+    weight: Right<'a>,
 }
 
-impl Reverse {
+impl<'a> Reverse<'a> {
+    /// Of λ̄, z_0, u, L̄, W, z and g, row-major.
+    fn new(arguments: &'a [FlexTensor; 7]) -> Self {
+        let size = Sizes::new(&arguments[2], &arguments[4]);
+        let [lambda, z0, u, input, weight, z, g] = arguments.each_ref().map(|t| t.storage::<f32>());
+        Self {
+            size,
+            tensors: [lambda, z0, u, z, g],
+            input: size.factor(Matrix::new(input, size.inputs, size.latent).transposed()),
+            weight: size.factor(Matrix::new(weight, size.latent, size.outputs).transposed()),
+        }
+    }
+
     /// Gradients of a part of the trajectories from `first` on; returns those of the parameters.
     fn part(&self, first: usize, d_u: &mut [MaybeUninit<f32>], d_z0: &mut [MaybeUninit<f32>]) -> Vec<f32> {
         let Sizes { steps, inputs, latent, outputs, .. } = self.size;
-        let [lambda, z0, u, input, weight, z, g] = self.tensors.each_ref().map(|t| t.storage::<f32>());
+        let [lambda, z0, u, z, g] = self.tensors;
         let (lambda, width) = (&lambda[..latent], steps * latent);
-        let input = Matrix::new(input, latent, inputs);
         let mut sums = vec![0.0; self.size.parameters().iter().sum()];
         let [d_lambda, d_input, d_weight, d_bias] = split(&mut sums, self.size.parameters());
         let block = self.size.block();
@@ -151,11 +181,7 @@ impl Reverse {
             let (first, rows) = (first + i * block, d_u.len() / inputs);
             let g = &g[first * steps * outputs..][..rows * outputs];
             let (z0, z) = (&z0[first * latent..], &z[first * width..]);
-            let a = multiply(
-                Matrix::new(g, rows, outputs),
-                Matrix::new(weight, outputs, latent),
-                &mut adjoint[..rows * latent],
-            );
+            let a = self.weight.multiply(Matrix::new(g, rows, outputs), &mut adjoint[..rows * latent]);
             // before the adjoint states: a product hides better than they do that z comes from memory
             multiply_add(Matrix::new(g, rows, outputs).transposed(), Matrix::new(z, rows, latent), d_weight);
             add_rows(g, d_bias);
@@ -166,7 +192,7 @@ impl Reverse {
                 d_z0.write_copy_of_slice(&d_start);
             }
             let (a, u) = (Matrix::new(a, rows, latent), &u[first * steps * inputs..]);
-            multiply(a, input, d_u);
+            self.input.multiply(a, d_u);
             multiply_add(Matrix::new(u, rows, inputs).transposed(), a, d_input);
         }
         sums
@@ -187,7 +213,8 @@ impl LinearRolloutOps for Flex {
         weight: FlexTensor,
         bias: FlexTensor,
     ) -> FlexTensor {
-        let forward = Forward::new([lambda, z0, u, input, weight, bias]);
+        let arguments = [lambda, z0, u, input, weight, bias].map(contiguous);
+        let forward = Forward::new(&arguments);
         let Sizes { batch, steps, latent, outputs, .. } = forward.size;
         let y = by_rows(batch, steps * outputs, forward.size.block(), |first, y| {
             let mut z = vec![MaybeUninit::uninit(); y.len() / outputs * latent];
@@ -204,7 +231,8 @@ impl LinearRolloutOps for Flex {
         weight: FlexTensor,
         bias: FlexTensor,
     ) -> LatentsAndOutputs<Flex> {
-        let forward = Forward::new([lambda, z0, u, input, weight, bias]);
+        let arguments = [lambda, z0, u, input, weight, bias].map(contiguous);
+        let forward = Forward::new(&arguments);
         let Sizes { batch, steps, latent, outputs, .. } = forward.size;
         let widths = [steps * latent, steps * outputs];
         let ([latents, y], _) =
@@ -221,10 +249,9 @@ impl LinearRolloutOps for Flex {
         latents: FlexTensor,
         g: FlexTensor,
     ) -> LinearRolloutGrads<Flex> {
-        let size = Sizes::new(&u, &weight);
-        let Sizes { batch, steps, inputs, latent, outputs } = size;
-        let (input, weight) = (input.transpose(0, 1), weight.transpose(0, 1));
-        let reverse = Reverse { size, tensors: [lambda, z0, u, input, weight, latents, g].map(contiguous) };
+        let arguments = [lambda, z0, u, input, weight, latents, g].map(contiguous);
+        let reverse = Reverse::new(&arguments);
+        let size @ Sizes { batch, steps, inputs, latent, outputs } = reverse.size;
         let widths = [steps * inputs, latent];
         let ([d_u, d_z0], parts) =
             by_rows_of_two(batch, widths, size.part(), |first, d_u, d_z0| reverse.part(first, d_u, d_z0));

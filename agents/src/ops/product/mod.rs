@@ -3,10 +3,12 @@
 pub(crate) mod bf16;
 pub(crate) mod lanes;
 mod panels;
+mod right;
 
 pub(crate) use bf16::Rounded;
 pub(super) use panels::{Left, Panels, factors};
 pub(crate) use panels::{packed, padded, terms};
+pub(super) use right::Right;
 
 use crate::config::Precision;
 use crate::device::multiplies_bf16;

@@ -101,6 +101,7 @@ pub(crate) struct Panels {
     numbers: Aligned,
     /// Of a column: numbers, or pairs of them.
     terms: usize,
+    /// Rows and columns.
     sizes: [usize; 2],
     /// The kernel adds the product to these.
     zeros: Aligned,
@@ -123,11 +124,6 @@ impl Panels {
             (Err(numbers), Precision::Bf16) => transposed(&paired_columns(numbers, inputs)),
         };
         Self { precision, numbers, terms, sizes, zeros: Aligned::zeros(padded(columns)) }
-    }
-
-    /// Rows and columns.
-    pub fn sizes(&self) -> [usize; 2] {
-        self.sizes
     }
 
     /// Writes rows of left·self, from row `first` on, over `out` and returns it initialised.
