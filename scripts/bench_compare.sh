@@ -7,7 +7,8 @@
 #        training: the paper's training-speed protocol
 # needs: PyTorch for $PYTHON (default python3); see scripts/bench_torch.py for a fair peer on AMD processors
 #
-# One thread each, process CPU time. Everything measured goes to results/speed/<what>/, the table to its table.md.
+# One thread each, process CPU time. Everything measured goes to results/speed/<what>/, on a processor with AVX2 alone to
+# results/speed/<what>-avx2/, the table to its table.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-small} rounds=${2:-5} python=${PYTHON:-python3}
@@ -32,6 +33,9 @@ if [[ $what == *-bf16 ]]; then
     ours+=(--set planner.precision=bf16 --set learner.precision=bf16) peer+=(--bf16)
 fi
 folder=results/speed/$what
+if grep -qw avx2 /proc/cpuinfo && ! grep -qw avx512f /proc/cpuinfo; then
+    folder+=-avx2
+fi
 cargo build --release
 rm -rf "$folder"
 mkdir -p "$folder"
