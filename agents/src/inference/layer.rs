@@ -106,7 +106,8 @@ impl Layer {
     fn product(&self, x: &[f32], x_stride: usize, rows: usize, out: &mut [f32]) -> Product<'_> {
         let (weight, bias, terms, panel) = (&self.weight, &self.bias, self.terms(), panel(self.precision));
         let x_stride = [x_stride, 1];
-        Product { weight, panel, bias, terms, x: x.as_ptr(), x_stride, rows, out: out.as_mut_ptr() }
+        let (part, x, out) = ([0, terms], x.as_ptr(), out.as_mut_ptr());
+        Product { weight, panel, bias, terms, part, x, x_stride, rows, out }
     }
 }
 

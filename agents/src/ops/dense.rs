@@ -160,7 +160,8 @@ impl DenseOps for Flex {
         let (x, affine) = (contiguous(x), contiguous(affine));
         let ([r, k], n) = (sizes(&x), sizes(&affine)[1]);
         let (x, affine) = (Matrix::new(x.storage(), r, k), Matrix::new(affine.storage(), r, n));
-        let together = rows_together(r, n);
+        // as many as share what is read of a large right factor, unless that leaves threads without work
+        let together = rows_together(r, n).max((k / 4).min(192).next_multiple_of(6));
         match factors(precision, [k, r, n]) {
             Some(precision) => {
                 let (left, right) = (Left::of(x.transposed(), precision), Panels::of(affine, precision));

@@ -12,13 +12,23 @@ pub(super) use right::Right;
 
 use crate::config::Precision;
 use crate::device::multiplies_bf16;
+use crate::ops::Aligned;
 use lanes::{Lanes, Pairs, WIDTH};
+use std::cell::RefCell;
 
 /// Rows of a block; with four AVX-512 registers a row it takes 24 of the 32, with two of AVX2 twelve of the 16, which hides the latency
 /// of a multiply-add more than once over.
 const ROWS: usize = 6;
 /// Most columns of a panel.
 pub(crate) const MOST: usize = 4 * WIDTH;
+/// Terms of a transposed left factor that go through all columns before the next ones: that much of 192 rows, 150 kB, stays in the
+/// second-level cache.
+const PART: usize = 192;
+/// Lines of a transposed left factor that are read where they lie are shorter, or the product has fewer columns than [`FEW`]. Others, often as
+/// far apart as a power of two, would drive each other out of the first-level cache before the next six rows of the product want them.
+const LONG: usize = 256;
+/// Columns that are not worth copying the left factor for.
+const FEW: usize = 128;
 
 /// Kernels, by the registers they use.
 enum Kernel {
@@ -56,14 +66,16 @@ pub(crate) fn panel(precision: Precision) -> usize {
 
 /// out = x·W + b.
 ///
-/// `x` is valid for `rows` rows of `terms` numbers, `x_stride` apart from row to row and from term to term, and `out` for `rows` of as
+/// `x` is valid for `rows` rows of the numbers of a `part` of the terms, `x_stride` apart from row to row and from term to term, and `out` for `rows` of as
 /// many numbers as `bias` has, a multiple of 16; `weight` holds panels of `panel` columns, the last one of what is left, `[terms, columns]`
-/// each. With bfloat16 a term is a pair.
+/// each. With bfloat16 a term is a pair. A part that does not begin with the first term is added to what is in `out`.
+#[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
     pub weight: &'a [f32],
     pub panel: usize,
     pub bias: &'a [f32],
     pub terms: usize,
+    pub part: [usize; 2],
     pub x: *const f32,
     pub x_stride: [usize; 2],
     pub rows: usize,
@@ -73,6 +85,37 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// With the widest registers of this processor.
     pub unsafe fn run(&self, precision: Precision) {
+        thread_local! {
+            static LEFT: RefCell<Aligned> = RefCell::default();
+        }
+        let ([x_row, line], terms) = (self.x_stride, self.terms);
+        if x_row != 1 || line == 1 {
+            // SAFETY: as the type says.
+            return unsafe { self.kernel(precision) };
+        }
+        LEFT.with_borrow_mut(|left| {
+            for first in (0..terms.max(1)).step_by(PART) {
+                let part = [first, (first + PART).min(terms)];
+                // SAFETY: x has `rows` numbers in each of its lines, and `left` room for those of a part.
+                unsafe {
+                    let x = self.x.add(first * line);
+                    if line < LONG || self.bias.len() < FEW {
+                        Product { x, part, ..*self }.kernel(precision);
+                        continue;
+                    }
+                    left.grow(PART * self.rows);
+                    for k in 0..part[1] - first {
+                        let to = left.as_mut_ptr().add(k * self.rows);
+                        x.add(k * line).copy_to_nonoverlapping(to, self.rows);
+                    }
+                    let x_stride = [1, self.rows];
+                    Product { x: left.as_ptr(), x_stride, part, ..*self }.kernel(precision);
+                }
+            }
+        });
+    }
+
+    unsafe fn kernel(&self, precision: Precision) {
         // SAFETY: pointers are valid as the type says, and a kernel is there if it was chosen; portable ones need nothing.
         match Kernel::of(precision) {
             #[cfg(target_arch = "x86_64")]
@@ -137,8 +180,9 @@ impl Product<'_> {
     /// All rows of 16·V columns from `at`, whose weights begin at `w`, `w_stride` apart.
     #[inline(always)]
     unsafe fn columns<L: Lanes, const V: usize>(&self, w: *const f32, w_stride: usize, at: usize) {
-        for from in (0..self.terms.max(1)).step_by(L::DEPTH) {
-            let terms = [from, (from + L::DEPTH).min(self.terms)];
+        let [first, end] = self.part;
+        for from in (first..end.max(first + 1)).step_by(L::DEPTH) {
+            let terms = [from, (from + L::DEPTH).min(end)];
             let mut row = 0;
             // SAFETY: `row` plus the height of each block stays within `rows`.
             unsafe {
@@ -173,6 +217,7 @@ impl Product<'_> {
         unsafe {
             let [x_row, x_term] = self.x_stride;
             let (x, bias) = (self.x.add(row * x_row), self.bias.as_ptr().add(at));
+            let x_at = |k: usize| x.add((k - self.part[0]) * x_term);
             let out = self.out.add(row * self.bias.len() + at);
             // rows of the bias are all the same one
             let (from, from_stride) =
@@ -186,14 +231,14 @@ impl Product<'_> {
             let mut k = first;
             // where terms lie next to each other, some of them need only one address
             while L::UNROLL > 1 && x_term == 1 && k + L::UNROLL <= end {
-                let (w, x) = (w.add(k * w_stride), x.add(k));
+                let (w, x) = (w.add(k * w_stride), x_at(k));
                 for u in 0..L::UNROLL {
                     add_term(&mut sums, w.add(u * w_stride), x.add(u), x_row);
                 }
                 k += L::UNROLL;
             }
             for k in k..end {
-                add_term(&mut sums, w.add(k * w_stride), x.add(k * x_term), x_row);
+                add_term(&mut sums, w.add(k * w_stride), x_at(k), x_row);
             }
             for (r, sums) in sums.into_iter().enumerate() {
                 for (v, sum) in sums.into_iter().enumerate() {

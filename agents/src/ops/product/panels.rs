@@ -146,6 +146,7 @@ impl Panels {
             panel: panel(self.precision),
             bias: &self.zeros,
             terms: self.terms,
+            part: [0, self.terms],
             x: left.numbers[first * left.stride[0]..].as_ptr(),
             x_stride: left.stride,
             rows,
@@ -178,10 +179,13 @@ mod tests {
         })
     }
 
-    /// Sizes of which every one is odd, or ends a panel; the left factor and the right one as they lie or transposed.
+    /// Sizes of which every one is odd, or ends a panel, or has several parts and long lines; the left factor and the right one as they lie
+    /// or transposed.
     #[test]
     fn products_are_exact_but_for_the_rounding_of_factors_and_sums() {
-        for [r, k, n] in [[1, 1, 1], [5, 3, 2], [7, 33, 65], [70, 301, 16], [13, 2, 130], [64, 64, 64]] {
+        for [r, k, n] in
+            [[1, 1, 1], [5, 3, 2], [7, 33, 65], [70, 301, 16], [13, 2, 130], [64, 64, 64], [259, 500, 130]]
+        {
             let (a, b) = (values(normal::<2>([r, k], 1)), values(normal::<2>([k, n], 2)));
             let transposed = |m: &[f32], columns: usize| -> Vec<f32> {
                 (0..columns).flat_map(|j| m.iter().skip(j).step_by(columns).copied()).collect()

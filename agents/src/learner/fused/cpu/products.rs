@@ -19,10 +19,6 @@ const BLOCK: usize = 1 << 15;
 /// Multiply-adds of an item of work: some ten microseconds, twenty times what it costs to pass them on.
 const ITEM: usize = 1 << 19;
 
-/// Longest lines of a transposed left factor that are read where they lie. Longer ones, often as far apart as a power of two, would drive
-/// each other out of the first-level cache before the next six rows of the product want them.
-const SHORT: usize = 256;
-
 /// Whether the right factor already lies as the kernel wants it: one panel, without gaps.
 fn lies_packed(o: &Product) -> bool {
     let fits = o.columns as usize <= MOST && padded(o.columns as usize) == o.columns as usize;
@@ -91,7 +87,6 @@ multiversion! {
 pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize>) {
     thread_local! {
         static SPACE: RefCell<Aligned> = RefCell::default();
-        static LEFT: RefCell<Aligned> = RefCell::default();
     }
     if o.columns == 1 {
         return single(m, o, rows);
@@ -108,8 +103,8 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
         let out = out.as_mut_ptr();
         let product = |x: &[f32], x_stride: [usize; 2]| {
             let last = if inner == 0 { 0 } else { (count - 1) * x_stride[0] + (inner - 1) * x_stride[1] + 1 };
-            let (x, terms, rows) = (x[..last].as_ptr(), inner, count);
-            let product = product::Product { weight, panel, bias, terms, x, x_stride, rows, out };
+            let (x, terms, part, rows) = (x[..last].as_ptr(), inner, [0, inner], count);
+            let product = product::Product { weight, panel, bias, terms, part, x, x_stride, rows, out };
             // SAFETY: the slices that the pointers come from are as long as the kernel goes, and `out` is nobody else's.
             unsafe { product.run(Precision::F32) };
         };
@@ -118,16 +113,7 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
         if o.flags & TRANSPOSED_A == 0 {
             return product(m.read(o.a + (from * a_stride) as i32, spread(count, inner)), [a_stride, 1]);
         }
-        if a_stride <= SHORT {
-            return product(m.read(o.a + from as i32, spread(inner, count)), [1, a_stride]);
-        }
-        LEFT.with_borrow_mut(|left| {
-            left.grow(inner * count);
-            for (k, line) in left.chunks_exact_mut(count).take(inner).enumerate() {
-                line.copy_from_slice(m.read(o.a + (k * a_stride + from) as i32, count));
-            }
-            product(left, [1, count]);
-        });
+        product(m.read(o.a + from as i32, spread(inner, count)), [1, a_stride]);
     };
     let together = (BLOCK / stride / 6 * 6).clamp(6, 192);
     let parts = rows.clone().step_by(together).map(|from| (from, (rows.end - from).min(together)));
@@ -300,7 +286,7 @@ mod tests {
     #[test]
     fn products_with_a_transposed_left_factor_are_exact() {
         for [inputs, outputs, batch] in
-            [[7, 5, 3], [SHORT, 64, 20], [SHORT + 1, 50, 20], [2 * SHORT, 130, 7], [3, 16, 0]]
+            [[7, 5, 3], [256, 64, 20], [257, 50, 400], [255, 130, 200], [512, 130, 400], [3, 16, 0]]
         {
             let (x, dy) =
                 (values(normal::<1>([batch * inputs], 1)), values(normal::<1>([batch * outputs], 2)));
