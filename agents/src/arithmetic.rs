@@ -154,8 +154,13 @@ pub fn update_flops(config: &AgentConfig, observations: usize, actions: usize) -
     let heads = r.reward + config.model.critics() as f64 * r.critic + r.continuation;
     // forward, and two products of the same size backward
     let model = 3.0 * b * (r.encoder + r.rollout(h) + h * (r.gate + heads));
-    // through the frozen critics only the gradient for the action is needed: one product backward
-    let policy = b * (h + 1.0) * (3.0 * r.policy + 4.0 * r.critic);
+    // through the frozen critics only the gradient for the action is needed: one product backward. The first recipe's goes through the
+    // smaller value of each row, the second's through the mean
+    let critics = match config.model.recipe {
+        Recipe::V1 => 2.0 + 1.0,
+        Recipe::V2 => 2.0 + 2.0,
+    };
+    let policy = b * (h + 1.0) * (3.0 * r.policy + critics * r.critic);
     2.0 * (targets + model + policy)
 }
 

@@ -1,6 +1,6 @@
 //! Networks as launches of products, forward and back.
 
-use super::orders::{After, Form, Kernel, Matrix, Product, Program, ints};
+use super::orders::{After, Form, Kernel, Matrix, Product, Program, address, ints};
 use super::places::{Critic, Layer};
 
 /// A network on some rows.
@@ -11,6 +11,8 @@ pub(super) struct Run {
     pub x: Matrix,
     /// What its hidden layers said.
     pub hidden: Vec<Matrix>,
+    /// The rows whose gradients there are, see [`Product::among`].
+    among: Option<usize>,
 }
 
 impl Run {
@@ -22,7 +24,7 @@ impl Run {
     /// The same, on some of the rows.
     pub fn rows(&self, from: usize, rows: usize) -> Self {
         let hidden = self.hidden.iter().map(|h| h.rows(from, rows)).collect();
-        Self { layers: self.layers.clone(), x: self.x.rows(from, rows), hidden }
+        Self { layers: self.layers.clone(), x: self.x.rows(from, rows), hidden, among: None }
     }
 }
 
@@ -39,6 +41,14 @@ pub(super) struct CriticRun {
     pub q: Matrix,
 }
 
+impl CriticRun {
+    /// The same, of which only the rows of a list have gradients.
+    pub fn among(mut self, list: usize) -> Self {
+        self.tail.among = Some(list);
+        self
+    }
+}
+
 /// Gradients of a critic.
 pub(super) struct CriticBack {
     /// Of the outputs of the tail's layers.
@@ -53,7 +63,7 @@ impl Program {
     pub fn run(&mut self, layers: &[Layer], x: Matrix) -> Run {
         let hidden = layers[..layers.len() - 1].iter();
         let hidden = hidden.map(|layer| self.room(x.rows, layer.weight.columns)).collect();
-        Run { layers: layers.to_vec(), x, hidden }
+        Run { layers: layers.to_vec(), x, hidden, among: None }
     }
 
     /// Runs networks, layer by layer and all at once; ends of their last layers go to the matrices.
@@ -74,7 +84,7 @@ impl Program {
 
     fn dense(&mut self, layer: Layer, a: Matrix, c: Matrix, after: After) {
         let Layer { weight: b, bias } = layer;
-        self.product(Product { a, b, c, form: Form::Plain, bias: Some(bias), after });
+        self.product(Product { a, b, c, form: Form::Plain, bias: Some(bias), after, among: None });
     }
 
     /// Gradients of the outputs of all layers, given those of the last.
@@ -94,7 +104,8 @@ impl Program {
         for from_end in 0..deepest {
             for ((run, _), gradients) in runs.iter().zip(gradients) {
                 let Some(i) = run.hidden.len().checked_sub(from_end + 1) else { continue };
-                self.back(run.layers[i + 1], gradients[i + 1], gradients[i], After::SlopeElu(run.hidden[i]));
+                let after = After::SlopeElu(run.hidden[i]);
+                self.back_among(run.among, run.layers[i + 1], gradients[i + 1], gradients[i], after);
             }
             self.launch();
         }
@@ -102,11 +113,16 @@ impl Program {
 
     /// c = d·Wᵀ
     pub fn back(&mut self, layer: Layer, d: Matrix, c: Matrix, after: After) {
-        self.product(Product { a: d, b: layer.weight, c, form: Form::Back, bias: None, after });
+        self.back_among(None, layer, d, c, after);
+    }
+
+    fn back_among(&mut self, among: Option<usize>, layer: Layer, d: Matrix, c: Matrix, after: After) {
+        self.product(Product { a: d, b: layer.weight, c, form: Form::Back, bias: None, after, among });
     }
 
     /// Gradients of weights and biases; `shift` leads from a parameter to its gradient. To be launched.
     pub fn gradients(&mut self, run: &Run, gradients: &[Matrix], shift: usize) {
+        debug_assert!(run.among.is_none(), "weights want the gradients of all rows");
         for (i, &d) in gradients.iter().enumerate() {
             self.gradient(run.layers[i], run.input(i), d, shift);
         }
@@ -116,7 +132,8 @@ impl Program {
         // the bias lies behind the weights
         let Matrix { at, rows, .. } = layer.weight;
         let c = Matrix { at: at + shift, rows: rows + 1, ..layer.weight };
-        self.product(Product { a: x, b: d, c, form: Form::Gradient, bias: None, after: After::Nothing });
+        let (form, after) = (Form::Gradient, After::Nothing);
+        self.product(Product { a: x, b: d, c, form, bias: None, after, among: None });
     }
 
     /// Room for critics on `x`.
@@ -164,14 +181,16 @@ impl Program {
                 self.room(run.normal.rows, run.normal.columns),
                 self.room(run.normal.rows, run.normal.columns),
             );
-            self.back(run.tail.layers[0], tail[0], normed, After::Nothing);
+            self.back_among(run.tail.among, run.tail.layers[0], tail[0], normed, After::Nothing);
             CriticBack { tail, normed, input }
         });
         self.launch();
         for (CriticRun { critic, normal, tail, scale, .. }, back) in critics.iter().zip(&backs) {
             let (to, rows, columns) = (back.input.at, normal.rows, normal.columns);
             let numbers = [normal.at, tail.x.at, back.normed.at, to, critic.gamma, scale.at, rows, columns];
-            self.order(Kernel::NormTanhBack, rows.div_ceil(4), ints(numbers));
+            let mut order = ints(numbers);
+            order.push(address(tail.among));
+            self.order(Kernel::NormTanhBack, rows.div_ceil(4), order);
         }
         self.launch();
         (backs, others)
@@ -197,6 +216,7 @@ impl Program {
     pub fn back_to_input(&mut self, run: &CriticRun, back: &CriticBack, c: Matrix) {
         let weight = run.critic.input.weight;
         let layer = Layer { weight: weight.rows(weight.rows - c.columns, c.columns), ..run.critic.input };
-        self.back(layer, back.input, c, After::Nothing);
+        let after = if run.tail.among.is_some() { After::Scatter } else { After::Nothing };
+        self.back_among(run.tail.among, layer, back.input, c, after);
     }
 }

@@ -125,6 +125,8 @@ pub(super) enum After {
         dz: Matrix,
         lambda: usize,
     },
+    /// Goes to the rows that it is of, see [`Product::among`]; other rows become zero.
+    Scatter,
 }
 
 /// How factors lie.
@@ -146,6 +148,9 @@ pub(super) struct Product {
     pub form: Form,
     pub bias: Option<usize>,
     pub after: After,
+    /// A list of rows: how many, then which, ascending. A processor keeps gradients of these alone, one behind the other. A GPU, whose blocks
+    /// cannot know how many there will be, takes all rows, of which the others' gradients are zero.
+    pub among: Option<usize>,
 }
 
 /// What the kernels are told of a product, as in `kernels/products.cu`.
@@ -162,6 +167,8 @@ pub(super) mod flags {
     pub const ROTATE_BACK: i32 = 256;
     pub const GATE: i32 = 512;
     pub const GATE_BACK: i32 = 1024;
+    /// Means nothing on a GPU.
+    pub const SCATTER: i32 = 2048;
 }
 
 /// Products on a GPU read four numbers at a time where their factors' rows begin at a multiple of four.
@@ -222,12 +229,14 @@ impl Product {
                 (z, turn) = (dz, [lambda, columns / 2]);
                 flags::ADD | flags::ROTATE_BACK
             }
+            After::Scatter => flags::SCATTER,
         };
         let Self { a, b, c, .. } = self;
         let mut order = ints([across, a.at, a.stride, b.at, b.stride, c.at, c.stride, rows, columns, inner]);
-        order.extend([told, self.bias.map_or(-1, |at| at as i32)]);
+        order.extend([told, address(self.bias)]);
         order.extend(ints([y.at, y.stride, z.at, z.stride, turn[0], turn[1]]));
         order.extend(ints([u.at, u.stride, v.at, v.stride]));
+        order.push(address(self.among));
         (across * rows.div_ceil(TILE), order)
     }
 }
@@ -270,6 +279,11 @@ pub(super) struct Program {
 /// Numbers as the kernels read them, which count to 2^31: who has more may not run.
 pub(super) fn ints<const N: usize>(numbers: [usize; N]) -> Vec<i32> {
     numbers.iter().map(|&n| n as i32).collect()
+}
+
+/// A place that there may be none of.
+pub(super) fn address(at: Option<usize>) -> i32 {
+    at.map_or(-1, |at| at as i32)
 }
 
 /// The bits of an f32.

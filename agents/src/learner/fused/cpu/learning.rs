@@ -79,11 +79,14 @@ multiversion! {
     }
 }
 
-/// The policy climbs the smaller critic at ẑ_0 … ẑ_H.
-pub(super) fn climb(m: Memory, o: &Climb, rows: Range<usize>) {
+/// The policy climbs the smaller critic at ẑ_0 … ẑ_H: each has a list of the rows where that is it, and their gradients. All of it,
+/// whatever the range.
+pub(super) fn climb(m: Memory, o: &Climb, _all: Range<usize>) {
     let one = |at: i32, i: i32| m.read(at + i, 1)[0];
-    for i in rows {
-        let i = i as i32;
+    let room = |at: i32| bytemuck::cast_slice_mut::<f32, i32>(m.write(at, o.rows as usize + 1));
+    let mut lists = [o.list_1, o.list_2].map(room);
+    lists.iter_mut().for_each(|list| list[0] = 0);
+    for i in 0..o.rows {
         let t = i / o.batch;
         let mut w = (0..t).fold(1.0 / o.batch as f32, |w, _| w * o.rho);
         // nothing is learned of what comes behind an end
@@ -91,10 +94,14 @@ pub(super) fn climb(m: Memory, o: &Climb, rows: Range<usize>) {
             w *= one(o.mask, i - o.batch) * (1.0 - one(o.terminated, i - o.batch));
         }
         let (q1, q2) = (one(o.q1, i), one(o.q2, i));
-        let (to1, to2, q) = if q1 < q2 { (-w, 0.0, q1) } else { (0.0, -w, q2) };
-        m.write(o.d_q1 + i, 1)[0] = to1;
-        m.write(o.d_q2 + i, 1)[0] = to2;
+        let (smaller, q, to) = if q1 < q2 { (0, q1, o.d_q1) } else { (1, q2, o.d_q2) };
         m.write(o.out + i, 1)[0] = -w * q;
+        if w != 0.0 {
+            let (count, rows) = lists[smaller].split_at_mut(1);
+            rows[count[0] as usize] = i;
+            m.write(to + count[0], 1)[0] = -w;
+            count[0] += 1;
+        }
     }
 }
 

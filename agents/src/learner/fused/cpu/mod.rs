@@ -72,7 +72,7 @@ impl Work {
             Kernel::Sequences => {
                 of(told, |o: &Sequences| [o.batch as usize, 32, (o.horizon * o.latent) as usize])
             }
-            Kernel::Climb => of(told, |o: &Climb| [o.rows as usize, 4096, 1]),
+            Kernel::Climb => of(told, |o: &Climb| [1, 1, o.rows as usize]),
             Kernel::Spectrum => of(told, |o: &Spectrum| [o.modes as usize, 4096, 16]),
             Kernel::SpectrumBack => of(told, |o: &SpectrumBack| [1, 1, (o.rows * o.modes) as usize]),
             Kernel::Squares => of(told, |o: &Squares| [o.blocks as usize, 8, (o.count / o.blocks) as usize]),

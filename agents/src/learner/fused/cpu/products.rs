@@ -3,7 +3,7 @@
 //! The right factor is packed for the kernel of [`crate::ops::product`]; blocks of rows are multiplied, and go through what follows while they
 //! are in the cache.
 
-use super::memory::Memory;
+use super::memory::{Listed, Memory};
 use super::told::Product;
 use crate::config::Precision;
 use crate::learner::fused::orders::flags::*;
@@ -39,6 +39,8 @@ pub(super) fn rows_together(o: &Product) -> usize {
     // rows that share what is read of a large right factor, unless that leaves threads without work
     let shared = (rows(o) / if o.flags & TRANSPOSED_A == 0 { 8 } else { 2 }).clamp(48, 192);
     let most = (ITEM / a_row).max(shared);
+    // of listed rows it is about half of all
+    let most = if o.among < 0 { most } else { 2 * most };
     rows(o).div_ceil(rows(o).div_ceil(most).max(1)).next_multiple_of(6).max(6)
 }
 
@@ -88,6 +90,10 @@ pub(super) fn multiply(m: Memory, o: &Product, packed: &[f32], rows: Range<usize
     thread_local! {
         static SPACE: RefCell<Aligned> = RefCell::default();
     }
+    if after(o) == SCATTER {
+        rows.clone().for_each(|row| m.write(o.c + row as i32 * o.c_stride, o.columns as usize).fill(0.0));
+    }
+    let rows = Listed::new(m, o.among).within(rows);
     if o.columns == 1 {
         return single(m, o, rows);
     }
@@ -145,7 +151,7 @@ fn in_place(o: &Product, stride: usize) -> bool {
         && lies(o.c_stride)
         && match after(o) {
             0 | ELU | TANH => true,
-            SLOPE_ELU => lies(o.y_stride),
+            SLOPE_ELU => lies(o.y_stride) && o.among < 0,
             _ => false,
         }
 }
@@ -217,18 +223,22 @@ multiversion! {
             GATE_BACK => [o.y_stride, o.u_stride, o.v_stride],
             _ => [o.columns; 3],
         };
+        let listed = Listed::new(m, o.among);
         let alone = told & (ROTATE | ROTATE_BACK) == 0
+            && o.among < 0
             && [stride as i32, o.c_stride].iter().chain(&others).all(|stride| *stride == o.columns);
         let (columns, stride) = if alone { (block.len(), block.len()) } else { (width, stride) };
         for (i, x) in block.chunks_exact(stride).enumerate() {
             let (row, x) = ((first + i) as i32, &x[..columns]);
-            let c = m.write(o.c + row * o.c_stride, columns);
+            let of = listed.of(row);
+            let to = if told == SCATTER { of } else { row };
+            let c = m.write(o.c + to * o.c_stride, columns);
             match told {
-                0 => c.copy_from_slice(x),
+                0 | SCATTER => c.copy_from_slice(x),
                 ELU => c.iter_mut().zip(x).for_each(|(c, x)| *c = elu(*x)),
                 TANH => c.iter_mut().zip(x).for_each(|(c, x)| *c = tanh(*x)),
                 SLOPE_ELU => {
-                    let y = m.read(o.y + row * o.y_stride, columns);
+                    let y = m.read(o.y + of * o.y_stride, columns);
                     c.iter_mut().zip(x).zip(y).for_each(|((c, x), y)| *c = x * (1.0 + y.min(0.0)));
                 }
                 ADD => c.iter_mut().zip(x).for_each(|(c, x)| *c += x),
@@ -292,7 +302,7 @@ mod tests {
                 (values(normal::<1>([batch * inputs], 1)), values(normal::<1>([batch * outputs], 2)));
             let mut numbers = [&x[..], &dy[..], &vec![f32::NAN; (inputs + 1) * outputs][..]].concat();
             let mut o = Product::zeroed();
-            (o.b, o.c, o.bias) = (x.len() as i32, (x.len() + dy.len()) as i32, -1);
+            (o.b, o.c, o.bias, o.among) = (x.len() as i32, (x.len() + dy.len()) as i32, -1, -1);
             (o.a_stride, o.b_stride, o.c_stride) = (inputs as i32, outputs as i32, outputs as i32);
             (o.rows, o.columns, o.inner) = (inputs as i32 + 1, outputs as i32, batch as i32);
             o.flags = TRANSPOSED_A | ONES;

@@ -1,6 +1,6 @@
 //! What works on rows and single numbers: `kernels/rows.cu`.
 
-use super::memory::Memory;
+use super::memory::{Listed, Memory};
 use super::told::{Cells, ColumnSums, Norm, NormBack};
 use crate::model::ACTION_BOUND;
 use crate::ops::LAYER_NORM_EPSILON;
@@ -30,9 +30,11 @@ multiversion! {
     pub(super) fn norm_tanh_back(m: Memory, o: &NormBack, rows: Range<usize>) {
         let n = o.columns as usize;
         let gamma = m.read(o.gamma, n);
-        for row in rows {
-            let at = (row * n) as i32;
-            let (x, y) = (m.read(o.x + at, n), m.read(o.y + at, n));
+        let listed = Listed::new(m, o.among);
+        for row in listed.within(rows) {
+            let of = listed.of(row as i32);
+            let (at, of_at) = ((row * n) as i32, of * o.columns);
+            let (x, y) = (m.read(o.x + of_at, n), m.read(o.y + of_at, n));
             let (dy, dx) = (m.write(o.dy + at, n), m.write(o.dx + at, n));
             for (((dy, dx), y), gamma) in dy.iter_mut().zip(&mut *dx).zip(y).zip(gamma) {
                 *dy *= 1.0 - y * y;
@@ -40,7 +42,7 @@ multiversion! {
             }
             let mean = sum_of(dx, |d| d) / n as f32;
             let projection = sum_of_two(dx, x, |d, x| d * x) / n as f32;
-            let scale = m.read(o.scale + row as i32, 1)[0];
+            let scale = m.read(o.scale + of, 1)[0];
             dx.iter_mut().zip(x).for_each(|(dx, x)| *dx = scale * (*dx - mean - x * projection));
         }
     }

@@ -30,11 +30,11 @@ orders! {
     /// See `kernels/products.cu`.
     Product {
         _across a a_stride b b_stride c c_stride rows columns inner flags bias
-        y y_stride z z_stride lambda modes u u_stride v v_stride
+        y y_stride z z_stride lambda modes u u_stride v v_stride among
     }
     /// See `kernels/rows.cu`.
     Norm { x y gamma beta scale rows columns }
-    NormBack { x y dy dx gamma scale rows columns }
+    NormBack { x y dy dx gamma scale rows columns among }
     ColumnSums { x by out rows columns }
     Cells { what rows columns to to_stride a a_stride b b_stride c c_stride }
     /// See `kernels/learning.cu`.
@@ -44,7 +44,7 @@ orders! {
         mask importance priorities out batch horizon latent;
         consistency reward value rho cap
     }
-    Climb { q1 q2 mask terminated d_q1 d_q2 out batch rows; rho }
+    Climb { q1 q2 mask terminated d_q1 d_q2 out batch rows list_1 list_2; rho }
     Spectrum { raw_mu omega log_dt lambda modes }
     SpectrumBack { z z_stride dz rows raw_mu omega log_dt lambda modes d_mu d_omega d_log_dt }
     Squares { x count out blocks }

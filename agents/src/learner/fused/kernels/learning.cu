@@ -79,6 +79,7 @@ extern "C" __global__ void __launch_bounds__(128) sequences(float *memory, const
 // The policy climbs the smaller critic at ẑ_0 … ẑ_H: its loss at every row, and the gradients of both critics.
 struct Climb {
     int first, q1, q2, mask, terminated, d_q1, d_q2, out, batch, rows;
+    int list_1, list_2; // where a processor has the rows of each critic
     float rho;
 };
 

@@ -24,6 +24,7 @@ struct Product {
     int y, y_stride;             // activations whose slope multiplies the gradient, or the bounded gate
     int z, z_stride, lambda, modes; // what is rotated
     int u, u_stride, v, v_stride;   // what is gated, and where it goes
+    int among;                      // a processor's list of rows with gradients; here others' are zero
 };
 
 // A block has a square of c. Its tiles of both factors come to shared memory asynchronously, STAGES of them on their way; two groups

@@ -55,7 +55,7 @@ extern "C" __global__ void __launch_bounds__(128) norm_tanh(float *memory, const
 
 // From the gradient of y, which becomes that of γ·x + β, to that of what was normalised.
 struct NormBack {
-    int first, x, y, dy, dx, gamma, scale, rows, columns;
+    int first, x, y, dy, dx, gamma, scale, rows, columns, among;
 };
 
 extern "C" __global__ void __launch_bounds__(128) norm_tanh_back(float *memory, const int *orders) {
