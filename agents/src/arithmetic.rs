@@ -276,6 +276,22 @@ mod tests {
         assert_eq!(iteration_flops(&config, [4, 7, 50, 6]), 28.0 * 6.0 * products);
     }
 
+    /// By hand, at TD-MPC v1's sizes: 512 sequences of five steps.
+    #[test]
+    fn an_update_of_tdmpc_v1_costs_what_its_layers_cost() {
+        let mut config = tiny(DynamicsKind::Mlp);
+        (config.model.latent_dim, config.model.hidden_dim, config.model.encoder_hidden) =
+            (50, 512, vec![256]);
+        (config.learner.batch_size, config.learner.horizon) = (512, 5);
+        let (encoder, step) = (17.0 * 256.0 + 256.0 * 50.0, 56.0 * 512.0 + 512.0 * 512.0 + 512.0 * 50.0);
+        let (policy, head) =
+            (50.0 * 512.0 + 512.0 * 512.0 + 512.0 * 6.0, 56.0 * 512.0 + 512.0 * 512.0 + 512.0);
+        let targets = 2560.0 * (2.0 * encoder + policy + 2.0 * head);
+        let model = 3.0 * (512.0 * encoder + 2560.0 * (step + 3.0 * head));
+        let climb = 3072.0 * 3.0 * (policy + head);
+        assert_eq!(update_flops(&config, 17, 6), 2.0 * (targets + model + climb));
+    }
+
     #[test]
     fn koopman_steps_are_cheaper_and_gates_cost_something() {
         let mut config = tiny(DynamicsKind::Koopman);
