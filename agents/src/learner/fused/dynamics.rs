@@ -153,7 +153,7 @@ impl Koopman {
             }
             let after = After::Turn { z: s.latents(t), lambda };
             let (a, c) = (s.step(t, v), s.latents(t + 1));
-            p.product(Product { a, b: self.input, c, form: Form::Plain, bias: None, after, among: None });
+            p.product(Product::new(Form::Plain, [a, self.input], c, after));
             p.launch();
         }
         RolledKoopman { lambda, encoder, u, gate, v }
@@ -171,15 +171,7 @@ impl Koopman {
         });
         for t in (0..s.horizon).rev() {
             let (next, here) = (s.step(t + 1, d), s.step(t, d));
-            let through = |c, after| Product {
-                a: next,
-                b: self.input,
-                c,
-                form: Form::Back,
-                bias: None,
-                after,
-                among: None,
-            };
+            let through = |c, after| Product::new(Form::Back, [next, self.input], c, after);
             let turn = After::AddTurnBack { dz: next, lambda };
             match (gate, &of_gate) {
                 (Some((run, said)), Some(of_gate)) => {
@@ -197,15 +189,7 @@ impl Koopman {
                     // nothing to add up: only λ leads back
                     let [a, b] = [next, self.input].map(|m| m.columns(0, 0));
                     let b = Matrix { rows: here.columns, ..b };
-                    p.product(Product {
-                        a,
-                        b,
-                        c: here,
-                        form: Form::Back,
-                        bias: None,
-                        after: turn,
-                        among: None,
-                    });
+                    p.product(Product::new(Form::Back, [a, b], here, turn));
                 }
             }
             p.launch();
@@ -221,8 +205,7 @@ impl Koopman {
         p.order(Kernel::SpectrumBack, self.modes, order);
         p.launch();
         let c = Matrix { at: self.input.at + shift, ..self.input };
-        let (form, nothing) = (Form::Gradient, After::Nothing);
-        p.product(Product { a: *v, b: after, c, form, bias: None, after: nothing, among: None });
+        p.product(Product::new(Form::Gradient, [*v, after], c, After::Nothing));
         p.gradients(encoder, &of_encoder, shift);
         if let (Some((run, _)), Some(of_gate)) = (gate, &of_gate) {
             p.gradients(run, of_gate, shift);

@@ -84,7 +84,7 @@ impl Program {
 
     fn dense(&mut self, layer: Layer, a: Matrix, c: Matrix, after: After) {
         let Layer { weight: b, bias } = layer;
-        self.product(Product { a, b, c, form: Form::Plain, bias: Some(bias), after, among: None });
+        self.product(Product { bias: Some(bias), ..Product::new(Form::Plain, [a, b], c, after) });
     }
 
     /// Gradients of the outputs of all layers, given those of the last.
@@ -117,7 +117,7 @@ impl Program {
     }
 
     fn back_among(&mut self, among: Option<usize>, layer: Layer, d: Matrix, c: Matrix, after: After) {
-        self.product(Product { a: d, b: layer.weight, c, form: Form::Back, bias: None, after, among });
+        self.product(Product { among, ..Product::new(Form::Back, [d, layer.weight], c, after) });
     }
 
     /// Gradients of weights and biases; `shift` leads from a parameter to its gradient. To be launched.
@@ -132,8 +132,7 @@ impl Program {
         // the bias lies behind the weights
         let Matrix { at, rows, .. } = layer.weight;
         let c = Matrix { at: at + shift, rows: rows + 1, ..layer.weight };
-        let (form, after) = (Form::Gradient, After::Nothing);
-        self.product(Product { a: x, b: d, c, form, bias: None, after, among: None });
+        self.product(Product::new(Form::Gradient, [x, d], c, After::Nothing));
     }
 
     /// Room for critics on `x`.

@@ -178,6 +178,11 @@ pub(super) const ALIGNED: usize = 4;
 const TILE: usize = 64;
 
 impl Product {
+    /// c from a and b, without a bias, of all rows.
+    pub fn new(form: Form, [a, b]: [Matrix; 2], c: Matrix, after: After) -> Self {
+        Self { a, b, c, form, bias: None, after, among: None }
+    }
+
     /// Sizes of the result, and how many products are added up.
     fn sizes(&self) -> [usize; 3] {
         let Self { a, b, c, .. } = self;

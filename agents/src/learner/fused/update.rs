@@ -253,7 +253,7 @@ impl Building<'_> {
         let judged = p.critics(&critics, za);
         p.forward_critics(&judged, &[]);
         let [d_q1, d_q2, of_policy_loss] = [(); 3].map(|()| p.room(all, 1));
-        // every row has a gradient through one of them
+        // no row has a gradient through both
         let lists = [(); 2].map(|()| p.room(1, all + 1).at);
         let mut order = ints([judged[0].q.at, judged[1].q.at, input.mask.at, input.terminated.at]);
         order.extend(ints([d_q1.at, d_q2.at, of_policy_loss.at, batch, all, lists[0], lists[1]]));
