@@ -41,6 +41,11 @@ impl Adam {
         self
     }
 
+    /// From the next step on with this learning rate.
+    pub fn learn_at(&mut self, rate: f64) {
+        self.learning_rate = rate;
+    }
+
     /// Learning rate of the parameter at `path`.
     fn rate(&self, path: &[String]) -> f64 {
         match self.slower {
