@@ -2,6 +2,7 @@
 
 use crate::bench::{Grid, Kind, Subjects};
 use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
+use crate::offline::args::OfflineArgs;
 use crate::study::args::{CompareArgs, SweepArgs};
 use crate::video;
 use anyhow::Result;
@@ -50,6 +51,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Try settings of a trained agent's planner, or of training, in a grid
     Sweep(SweepArgs),
+    /// Fit models to recorded episodes and judge how far ahead they predict: the Koopman paper's offline study
+    Offline(OfflineArgs),
     /// Draw learning curves of several runs into one picture
     Plot(PlotArgs),
     /// List the environments, or the options of one, or test one
@@ -135,7 +138,8 @@ Examples:
   td-koopman eval runs/cheetah-run-koopman-seed1                         ten seeded episodes
   td-koopman eval runs/cheetah-run-koopman-seed1 --episodes 1 --video run.mp4
   td-koopman eval runs/quadruped-walk-koopman-seed1 --video q.gif --video-camera x --video-size 480x360
-  td-koopman eval runs/halfcheetah-koopman-seed1 --trace t.csv           for scripts/replay_trace.py")]
+  td-koopman eval runs/halfcheetah-koopman-seed1 --trace t.csv           for scripts/replay_trace.py
+  td-koopman eval runs/hopper-koopman-seed1 --episodes 100 --record hopper-expert.hdf5   for `td-koopman offline`")]
 pub struct EvalArgs {
     /// Folder of the run whose newest checkpoint is played
     pub run: PathBuf,
@@ -148,6 +152,9 @@ pub struct EvalArgs {
     /// Write every environment step to this CSV file, for replay elsewhere (scripts/replay_trace.py)
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Record the episodes as an HDF5 file in D4RL's layout, a row a decision with actions in ±1, for `td-koopman offline`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Pictures of an episode
     #[command(flatten)]
     pub video: VideoArgs,

@@ -1,7 +1,7 @@
 //! Seeded episodes without exploration noise.
 
 use crate::record::timed;
-use crate::task::Task;
+use crate::task::{Task, Transition};
 use std::sync::atomic::{AtomicBool, Ordering};
 use td_koopman_agents::agent::{Agent, Schedule};
 use td_koopman_agents::planner::{Mode, Plan};
@@ -59,6 +59,8 @@ pub struct Moment {
     pub episode: u64,
     /// Decisions taken in it.
     pub decision: u64,
+    /// Reward of the last one; 0 where there is none yet.
+    pub reward: f64,
     /// Its return so far.
     pub total: f64,
     /// Whether it goes on.
@@ -115,7 +117,7 @@ pub fn watch(
         let (mut plan, mut total, mut length) = (Plan::cold(), 0.0, 0);
         let (mut discounted, mut weight) = (0.0, 1.0);
         scores.expected.push(agent.value(task.observation()));
-        watcher.moment(task, &Moment { episode, decision: 0, total, end: End::Running });
+        watcher.moment(task, &Moment { episode, decision: 0, reward: 0.0, total, end: End::Running });
         loop {
             if stop.load(Ordering::Relaxed) || task.require_alive().is_err() {
                 return None;
@@ -131,7 +133,8 @@ pub fn watch(
             discounted += weight * transition.reward;
             weight *= agent.discount();
             length += 1;
-            watcher.moment(task, &Moment { episode, decision: length, total, end: transition.end });
+            let Transition { reward, end } = transition;
+            watcher.moment(task, &Moment { episode, decision: length, reward, total, end });
             if transition.end != End::Running {
                 break;
             }

@@ -13,6 +13,7 @@ pub mod diagnose;
 pub mod environments;
 pub mod evaluate;
 pub mod memory;
+pub mod offline;
 pub mod provenance;
 pub mod record;
 pub mod report;

@@ -93,6 +93,11 @@ impl Task {
         &self.observation
     }
 
+    /// The last action, in ±1 per actuator.
+    pub fn action(&self) -> &[f64] {
+        &self.action
+    }
+
     fn round(&mut self) {
         self.observation.iter_mut().zip(&self.raw).for_each(|(to, &from)| *to = from as f32);
     }

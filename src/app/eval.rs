@@ -5,6 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::{EvalArgs, settings};
 use crate::config::{ConfigError, Layer, RunConfig, resolve};
 use crate::evaluate::{Moment, Scores, Watcher, watch};
+use crate::offline::Tape;
 use crate::record::say;
 use crate::task::Task;
 use crate::trace::Trace;
@@ -37,7 +38,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
 fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCode> {
     let trace = Trace::default();
     let repeat = config.train.action_repeat;
-    if let Some(path) = &args.trace {
+    for path in args.trace.iter().chain(&args.record) {
         require_writable(path)?;
     }
     let mut task = match &args.trace {
@@ -51,10 +52,11 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
     let (agent, state) = Checkpoint::read_newest(&args.run, |checkpoint| restore(config, checkpoint, &task))?;
     let mut out = io::stdout();
     writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
-    let mut audience = Audience { out, written: Ok(()), video };
+    let tape = args.record.as_ref().map(|_| Tape::default());
+    let mut audience = Audience { out, written: Ok(()), video, tape };
     let schedule = agent.schedule(state.episode_start());
     let scores = watch(&agent, &mut task, schedule, args.episodes, args.seed, stop, &mut audience);
-    let Audience { mut out, written, video } = audience;
+    let Audience { mut out, written, video, tape } = audience;
     written?;
     if let Some(video) = video {
         match video.finish() {
@@ -76,20 +78,27 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
     if let Some(path) = &args.trace {
         trace.write(path, task.spec())?;
     }
+    if let (Some(path), Some(tape)) = (&args.record, tape) {
+        tape.write(path)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a line an episode and records one of them.
+/// Prints a line an episode, films one of them and records all.
 struct Audience {
     out: io::Stdout,
     written: io::Result<()>,
     video: Option<Video>,
+    tape: Option<Tape>,
 }
 
 impl Watcher for Audience {
     fn moment(&mut self, task: &mut Task, moment: &Moment) {
         if let Some(video) = &mut self.video {
             video.moment(task, moment);
+        }
+        if let Some(tape) = &mut self.tape {
+            tape.moment(task, moment);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::bench::bench;
 use crate::cli::{BenchArgs, Cli, Command, EnvsArgs, TrainArgs};
 use crate::config::ConfigError;
 use crate::environments;
+use crate::offline::{Offline, args::OfflineArgs};
 use crate::record::say;
 use crate::report;
 use crate::study::{
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use td_koopman_agents::device::{self, DeviceError};
+use td_koopman_agents::offline::RecordingError;
 
 /// What was asked for cannot be done as asked.
 const USAGE: u8 = 2;
@@ -55,6 +57,7 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Compare(args)) => run_comparison(&args),
         Some(Command::Sweep(args)) => run_sweep(&args),
+        Some(Command::Offline(args)) => run_offline(&args),
         Some(Command::Envs(args)) => run_environments(&args),
         Some(Command::Config(args)) => run_config(&args),
     };
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         say(format_args!("error: {error:#}"));
         let usage = error.is::<ConfigError>()
             || error.is::<DeviceError>()
+            || error.is::<RecordingError>()
             || matches!(
                 error.downcast_ref(),
                 Some(td_koopman_envs::Error::UnknownEnv { .. } | td_koopman_envs::Error::PythonName { .. })
@@ -170,6 +174,21 @@ fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
         });
     }
     Ok(tell(sweep.run(args.jobs.get(), &stop)?, &sweep.out))
+}
+
+fn run_offline(args: &OfflineArgs) -> Result<ExitCode> {
+    let study = Offline::new(args)?;
+    if args.list {
+        return print_lines(&study.commands()?);
+    }
+    let stop = stop_on_ctrl_c()?;
+    if let Some(number) = args.cell {
+        return Ok(match with_threads(study.threads(), || study.run_cell(number.get(), &stop))? {
+            Outcome::Finished => ExitCode::SUCCESS,
+            Outcome::Interrupted => ExitCode::from(INTERRUPTED),
+        });
+    }
+    Ok(tell(study.run(args.jobs.get(), &stop)?, &study.out))
 }
 
 fn run_config(args: &TrainArgs) -> Result<ExitCode> {

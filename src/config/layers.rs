@@ -1,6 +1,7 @@
 //! Laying changes over the defaults, remembering where each value came from.
 
 use super::{ConfigError, DEFAULT, RunConfig, env};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
@@ -21,7 +22,7 @@ impl Layer {
     }
 
     /// From a file that is part of this program.
-    pub(super) fn built_in(source: &str, text: &str) -> Self {
+    pub(crate) fn built_in(source: &str, text: &str) -> Self {
         Self::parse(source, text).expect("the configurations in the program are valid, see the tests")
     }
 
@@ -53,6 +54,11 @@ impl Layer {
         Self::new(source, table)
     }
 
+    /// Its keys.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
     fn new(source: &str, mut table: Table) -> Self {
         env::spread(&mut table);
         Self { source: source.into(), table }
@@ -66,31 +72,57 @@ impl Layer {
 /// key, value and source.
 pub fn resolve(layers: &[Layer]) -> Result<RunConfig, ConfigError> {
     let default = Layer::built_in("configs/default.toml", DEFAULT);
-    let mut merged = default.table.clone();
-    let mut origin = BTreeMap::new();
-    for layer in layers {
-        for (key, value) in leaves(&layer.table) {
-            set(&mut merged, &default.table, &key, value.clone(), &layer.source)?;
-            origin.insert(key, (layer.source.as_str(), value));
-        }
-    }
-    let mut config: RunConfig = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
-        let key = error.path().to_string();
-        // the lines after the first repeat the key, less precisely
-        let message = error.inner().to_string().lines().next().unwrap_or_default().to_owned();
-        match origin.get(&key) {
-            Some((source, value)) => {
-                ConfigError(format!("`{key} = {value}` in {source} cannot be used: {}", message))
-            }
-            None => ConfigError(format!("`{key}` cannot be used: {}", message)),
-        }
-    })?;
+    let merged = Merged::new(&default.table, layers)?;
+    let mut config: RunConfig = merged.read()?;
     config.model.recipe = config.agent;
-    config.validate().map_err(|ConfigError(message)| {
-        let at = origin.iter().find(|(key, _)| message.starts_with(&format!("`{key} =")));
-        ConfigError(at.map_or(message.clone(), |(_, (source, _))| format!("{message} (set in {source})")))
-    })?;
+    config.validate().map_err(|error| merged.locate(error))?;
     Ok(config)
+}
+
+/// Layers laid over defaults, and where each value came from.
+pub(crate) struct Merged<'a> {
+    table: Table,
+    origin: BTreeMap<String, (&'a str, Value)>,
+}
+
+impl<'a> Merged<'a> {
+    /// Lays `layers` over `default`, which has every key there is.
+    pub fn new(default: &Table, layers: &'a [Layer]) -> Result<Self, ConfigError> {
+        let mut merged = Self { table: default.clone(), origin: BTreeMap::new() };
+        for layer in layers {
+            for (key, value) in leaves(&layer.table) {
+                set(&mut merged.table, default, &key, value.clone(), &layer.source)?;
+                merged.origin.insert(key, (layer.source.as_str(), value));
+            }
+        }
+        Ok(merged)
+    }
+
+    /// All keys.
+    pub fn into_table(self) -> Table {
+        self.table
+    }
+
+    /// As typed settings.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        serde_path_to_error::deserialize(Value::Table(self.table.clone())).map_err(|error| {
+            let key = error.path().to_string();
+            // the lines after the first repeat the key, less precisely
+            let message = error.inner().to_string().lines().next().unwrap_or_default().to_owned();
+            match self.origin.get(&key) {
+                Some((source, value)) => {
+                    ConfigError(format!("`{key} = {value}` in {source} cannot be used: {}", message))
+                }
+                None => ConfigError(format!("`{key}` cannot be used: {}", message)),
+            }
+        })
+    }
+
+    /// A complaint about a value, with the place where it was set.
+    pub fn locate(&self, ConfigError(message): ConfigError) -> ConfigError {
+        let at = self.origin.iter().find(|(key, _)| message.starts_with(&format!("`{key} =")));
+        ConfigError(at.map_or(message.clone(), |(_, (source, _))| format!("{message} (set in {source})")))
+    }
 }
 
 /// All `(a.b.c, value)` of a table; arrays are values.
@@ -106,7 +138,7 @@ pub fn leaves(table: &Table) -> Vec<(String, Value)> {
 
 fn set(to: &mut Table, known: &Table, key: &str, value: Value, source: &str) -> Result<(), ConfigError> {
     // the environment says later whether it has such an option
-    let like_itself = env::is_option(key).then(|| value.clone());
+    let like_itself = (env::is_option(key) && known.contains_key("env")).then(|| value.clone());
     let Some(default) = lookup(known, key).or(like_itself.as_ref()) else {
         let nearest = nearest_key(known, key);
         return Err(ConfigError(format!(

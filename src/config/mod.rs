@@ -8,7 +8,9 @@ mod planner;
 mod preset;
 
 pub use env::EnvConfig;
+pub(crate) use layers::Merged;
 pub use layers::{Layer, leaves, resolve};
+pub(crate) use model::validate_networks;
 pub use preset::Preset;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use td_koopman_envs::Spec;
 use thiserror::Error;
 
 /// The defaults: every key there is.
-const DEFAULT: &str = include_str!("../../configs/default.toml");
+pub(crate) const DEFAULT: &str = include_str!("../../configs/default.toml");
 
 /// Longest plan, in decisions.
 const MAX_HORIZON: usize = 10_000;
@@ -277,7 +279,12 @@ impl RunConfig {
     }
 }
 
-fn require(holds: bool, key: &str, value: impl std::fmt::Display, rule: &str) -> Result<(), ConfigError> {
+pub(crate) fn require(
+    holds: bool,
+    key: &str,
+    value: impl std::fmt::Display,
+    rule: &str,
+) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError(format!("`{key} = {value}` {rule}"))) }
 }
 

@@ -1,7 +1,9 @@
 //! What the sizes and settings of the dynamics have to satisfy.
 
-use super::{ConfigError, RunConfig, require};
-use td_koopman_agents::config::{Conditioning, DynamicsKind, EigenvalueConfig, LatentNorm, StateDecoder};
+use super::{ConfigError, RunConfig, require, resolve};
+use td_koopman_agents::config::{
+    Conditioning, DynamicsKind, EigenvalueConfig, LatentNorm, ModelConfig, StateDecoder,
+};
 
 impl RunConfig {
     pub(super) fn validate_model(&self) -> Result<(), ConfigError> {
@@ -143,6 +145,12 @@ impl RunConfig {
         )?;
         validate_eigenvalues("model.koopman.eigenvalues", &self.model.koopman.eigenvalues)
     }
+}
+
+/// Refuses sizes and settings of networks that make no sense, outside a run.
+pub(crate) fn validate_networks(model: &ModelConfig) -> Result<(), ConfigError> {
+    let run = resolve(&[])?;
+    RunConfig { model: model.clone(), ..run }.validate_model()
 }
 
 fn validate_eigenvalues(section: &str, e: &EigenvalueConfig) -> Result<(), ConfigError> {

@@ -37,6 +37,16 @@ pub(super) fn tick(value: f64) -> String {
     format!("{}{unit}", if text == "-0" { "0" } else { text })
 }
 
+/// The text of a tick of a logarithmic axis, two digits of it: `0.0032`, `0.1`, `32`, `1e-6`.
+pub(super) fn error_tick(value: f64) -> String {
+    if !(1e-4..1e4).contains(&value) {
+        return format!("{value:.1e}").replace(".0e", "e");
+    }
+    let decimals = (1 - value.log10().floor() as i32).max(0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +66,20 @@ mod tests {
         ];
         for (value, text) in cases {
             assert_eq!(tick(value), text);
+        }
+    }
+
+    #[test]
+    fn ticks_of_a_logarithmic_axis_have_two_digits() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (0.003_162, "0.0032"),
+            (1.0, "1"),
+            (31.62, "32"),
+            (1e-6, "1e-6"),
+            (3.162e4, "3.2e4"),
+        ] {
+            assert_eq!(error_tick(value), text);
         }
     }
 

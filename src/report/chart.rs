@@ -1,6 +1,6 @@
 //! Learning curves as an SVG picture.
 
-use super::axis::{step_range, tick, value_range};
+use super::axis::{error_tick, step_range, tick, value_range};
 use super::curve::{Curve, Origin, Point};
 use super::file::write_atomically;
 use super::pen::{FAINT_INK, GRID, INK, Pen, SCALE, at, font, pixels};
@@ -19,27 +19,63 @@ const MOST_MARKERS: usize = 60;
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// What the curves are drawn against.
+/// What the curves are drawn against, and what they are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum XAxis {
-    /// Environment steps trained for.
+pub enum Axes {
+    /// Returns over environment steps trained for.
     EnvSteps,
-    /// CPU seconds of training.
+    /// Returns over CPU seconds of training.
     CpuSeconds,
+    /// Errors, on a logarithmic scale, over the steps that were predicted ahead.
+    ErrorByDepth,
 }
 
-impl XAxis {
-    fn label(self) -> &'static str {
+impl Axes {
+    fn x(self) -> &'static str {
         match self {
-            XAxis::EnvSteps => "environment steps",
-            XAxis::CpuSeconds => "CPU seconds of training",
+            Axes::EnvSteps => "environment steps",
+            Axes::CpuSeconds => "CPU seconds of training",
+            Axes::ErrorByDepth => "steps ahead",
         }
+    }
+
+    fn y(self) -> &'static str {
+        match self {
+            Axes::EnvSteps | Axes::CpuSeconds => "return",
+            Axes::ErrorByDepth => "mean squared error",
+        }
+    }
+
+    /// Where a value stands on the y axis.
+    fn place(self, value: f64) -> f64 {
+        match self {
+            Axes::EnvSteps | Axes::CpuSeconds => value,
+            Axes::ErrorByDepth => value.log10(),
+        }
+    }
+
+    /// What stands at a place of the y axis.
+    fn tick(self, place: f64) -> String {
+        match self {
+            Axes::EnvSteps | Axes::CpuSeconds => tick(place),
+            Axes::ErrorByDepth => error_tick(10f64.powf(place)),
+        }
+    }
+
+    fn placed(self, curve: &Curve) -> Curve {
+        let place = |p: &Point| Point {
+            mean: self.place(p.mean),
+            low: self.place(p.low),
+            high: self.place(p.high),
+            ..*p
+        };
+        Curve { points: curve.points.iter().map(place).collect(), ..curve.clone() }
     }
 }
 
 /// Draws learning curves against environment steps; see [`write_svg_over`].
 pub fn write_svg(path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
-    write_svg_over(XAxis::EnvSteps, path, title, subtitle, curves)
+    write_svg_over(Axes::EnvSteps, path, title, subtitle, curves)
 }
 
 /// Draws learning curves, each a line with its band, to an SVG file of 900 × 540 on white.
@@ -50,17 +86,17 @@ pub fn write_svg(path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> 
 /// # Errors
 ///
 /// When no curve has a point, or the file cannot be written.
-pub fn write_svg_over(axis: XAxis, path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
-    let svg = draw_over(axis, title, subtitle, curves)
+pub fn write_svg_over(axes: Axes, path: &Path, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
+    let svg = draw_over(axes, title, subtitle, curves)
         .with_context(|| format!("cannot draw {}", path.display()))?;
     write_atomically(path, svg.as_bytes())
 }
 
-fn draw_over(axis: XAxis, title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
+fn draw_over(axes: Axes, title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH * SCALE, HEIGHT * SCALE)).into_drawing_area();
-        draw_on(&root, axis, title, subtitle, curves)?;
+        draw_on(&root, axes, title, subtitle, curves)?;
         root.present()?;
     }
     let drawn = format!(r#"width="{}" height="{}" viewBox"#, WIDTH * SCALE, HEIGHT * SCALE);
@@ -68,7 +104,9 @@ fn draw_over(axis: XAxis, title: &str, subtitle: &str, curves: &[Curve]) -> Resu
     Ok(svg.replacen(&drawn, &shown, 1))
 }
 
-fn draw_on(root: &Canvas, axis: XAxis, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
+fn draw_on(root: &Canvas, axes: Axes, title: &str, subtitle: &str, curves: &[Curve]) -> Result<()> {
+    let placed: Vec<Curve> = curves.iter().map(|curve| axes.placed(curve)).collect();
+    let curves = &placed[..];
     let shown: Vec<Vec<&[Point]>> = curves.iter().map(|curve| segments(&curve.points)).collect();
     let points = || shown.iter().flatten().copied().flatten();
     ensure!(
@@ -115,11 +153,11 @@ fn draw_on(root: &Canvas, axis: XAxis, title: &str, subtitle: &str, curves: &[Cu
         .x_labels(8)
         .y_labels(7)
         .x_label_formatter(&|value| tick(*value))
-        .y_label_formatter(&|value| tick(*value))
+        .y_label_formatter(&|place| axes.tick(*place))
         .label_style(font(12.0, FAINT_INK))
         .axis_desc_style(font(13.0, INK))
-        .x_desc(axis.label())
-        .y_desc("return")
+        .x_desc(axes.x())
+        .y_desc(axes.y())
         .draw()?;
     // all bands first, so that none hides a line
     for (segments, pen) in shown.iter().zip(&pens) {
@@ -234,7 +272,7 @@ mod tests {
     }
 
     fn draw(title: &str, subtitle: &str, curves: &[Curve]) -> Result<String> {
-        draw_over(XAxis::EnvSteps, title, subtitle, curves)
+        draw_over(Axes::EnvSteps, title, subtitle, curves)
     }
 
     /// plotters looked for the ticks of an infinite range for ever.
@@ -288,11 +326,28 @@ mod tests {
     #[test]
     fn published_curves_are_dashed_and_the_axis_says_what_it_is() {
         let mut curves = [curve("ours", &[(0.0, 0.0), (9.0, 1.0)])];
-        let solid = draw_over(XAxis::CpuSeconds, "", "", &curves).unwrap();
+        let solid = draw_over(Axes::CpuSeconds, "", "", &curves).unwrap();
         assert!(solid.contains("CPU seconds of training") && !solid.contains("environment steps"));
         curves[0].origin = Origin::Published;
         let dashed = draw("", "", &curves).unwrap();
         assert!(dashed.matches("<polyline").count() > solid.matches("<polyline").count() + 5);
+    }
+
+    #[test]
+    fn errors_stand_on_a_logarithmic_scale() {
+        let points = |values: [f64; 3]| {
+            let point = |(i, &y): (usize, &f64)| Point { env_step: i as f64, mean: y, low: y, high: y };
+            Curve::of_runs("koopman", values.iter().enumerate().map(point).collect())
+        };
+        let svg = draw_over(Axes::ErrorByDepth, "", "", &[points([0.01, 0.1, 1.0])]).unwrap();
+        assert!(svg.contains("steps ahead") && svg.contains("mean squared error") && !svg.contains("return"));
+        assert!(svg.lines().any(|line| line == "0.1"), "a tick at 0.1");
+        let [_, line] = &polylines(&svg)[..] else { panic!("{:?}", polylines(&svg)) };
+        let [(_, y0), (_, y1), (_, y2)] = line[..] else { panic!("{line:?}") };
+        assert!(y0 > y1 && (y0 - 2 * y1 + y2).abs() <= 1, "even factors lie evenly: {line:?}");
+        // no logarithm: a gap
+        let svg = draw_over(Axes::ErrorByDepth, "", "", &[points([0.0, 0.1, 1.0])]).unwrap();
+        assert_eq!(polylines(&svg)[1].len(), 2);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod plot;
 mod scatter;
 
 pub use aggregate::{Aggregate, aggregate, common_grid};
-pub use chart::{XAxis, write_svg, write_svg_over};
+pub use chart::{Axes, write_svg, write_svg_over};
 pub use curve::{Curve, Evaluated, Origin, Point, read_eval_csv, read_evaluations};
 pub use file::write_atomically;
 pub use heatmap::{HeatMap, write_heatmap};

@@ -10,7 +10,7 @@ use super::statistics::{Estimate, Summary, summarise};
 use super::text::{cell, counted, number, this_command};
 use crate::provenance::COMMIT;
 use crate::record::say;
-use crate::report::{Curve, Evaluated, XAxis, write_atomically, write_svg_over};
+use crate::report::{Axes, Curve, Evaluated, write_atomically, write_svg_over};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -83,8 +83,8 @@ fn draw(out: &Path, env: &str, mut over_steps: Vec<Curve>, over_seconds: &[Curve
     let picture = |axis, name: &str, curves: &[Curve]| {
         write_svg_over(axis, &out.join(name), env, &format!("{band}; commit {COMMIT}"), curves)
     };
-    picture(XAxis::EnvSteps, &format!("{env}.svg"), &over_steps)?;
-    picture(XAxis::CpuSeconds, &format!("{env}-cpu.svg"), over_seconds)
+    picture(Axes::EnvSteps, &format!("{env}.svg"), &over_steps)?;
+    picture(Axes::CpuSeconds, &format!("{env}-cpu.svg"), over_seconds)
 }
 
 /// The evaluations of the runs of a variant on a task; runs without any are left out.

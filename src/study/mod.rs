@@ -20,7 +20,7 @@ mod compare_report;
 mod horizons;
 mod lessons;
 mod plan;
-mod text;
+pub(crate) mod text;
 
 pub use pool::stop_with_parent;
 

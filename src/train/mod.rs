@@ -10,7 +10,9 @@ mod state;
 
 pub use life::Life;
 pub use restore::restore;
+pub(crate) use run::lock;
 pub use same_run::refuse_another_run;
+pub(crate) use same_run::refuse_differences;
 pub use state::{Streams, TrainState};
 
 use crate::config::RunConfig;

@@ -20,7 +20,16 @@ pub fn refuse_another_run(there: &RunConfig, here: &RunConfig, folder: &Path) ->
             there.model.continuation = here.model.continuation;
         }
     }
-    let differing = differences(&comparable(&there), &comparable(here));
+    refuse_differences(&comparable(&there), &comparable(here), folder)
+}
+
+/// Refuses a folder whose settings, by key, are not these.
+pub(crate) fn refuse_differences(
+    there: &BTreeMap<String, Value>,
+    here: &BTreeMap<String, Value>,
+    folder: &Path,
+) -> Result<()> {
+    let differing = differences(there, here);
     if differing.is_empty() {
         return Ok(());
     }

@@ -210,7 +210,7 @@ mod tests {
         let mut video = Video::open(&path, options, &mut task).unwrap().unwrap();
         for episode in 0..episodes {
             task.reset(episode);
-            let mut moment = Moment { episode, decision: 0, total: 0.0, end: End::Running };
+            let mut moment = Moment { episode, decision: 0, reward: 0.0, total: 0.0, end: End::Running };
             video.moment(&mut task, &moment);
             while !moment.end.is_over() {
                 let step = task.step(&[1.0]);

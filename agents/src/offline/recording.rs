@@ -1,6 +1,6 @@
 //! Recorded episodes: split, standardised, cut into windows.
 
-use crate::replay::Episode;
+use crate::replay::{Episode, ReplayArrays};
 use crate::rng::Stream;
 use thiserror::Error;
 
@@ -45,6 +45,24 @@ pub enum RecordingError {
         /// The key that says how long windows are.
         key: &'static str,
     },
+}
+
+impl From<&ReplayArrays> for Recording {
+    /// Everything that a replay holds, the oldest episode first.
+    fn from(replay: &ReplayArrays) -> Self {
+        let slots = replay.rewards.len().max(1);
+        let (o, a) = (replay.observations.len() / slots, replay.actions.len() / slots);
+        let episode = |span: &[u64]| {
+            let (start, end) = (span[0] as usize, (span[0] + span[1]) as usize);
+            Episode {
+                observations: replay.observations[start * o..(end + 1) * o].to_vec(),
+                actions: replay.actions[start * a..end * a].to_vec(),
+                rewards: replay.rewards[start..end].to_vec(),
+            }
+        };
+        let episodes = replay.episodes.chunks_exact(3).map(episode).collect();
+        Self { observation_dim: o, action_dim: a, episodes }
+    }
 }
 
 impl Recording {
@@ -211,6 +229,8 @@ pub struct Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ReplayConfig;
+    use crate::replay::{Ending, Replay};
 
     /// Observation, action and reward of step t of episode e are all 100 e + t.
     fn recording(lengths: &[usize]) -> Recording {
@@ -270,6 +290,17 @@ mod tests {
         let [mean, std] = standard.scale().observation[0];
         assert!(mean.abs() < 1e-6 && (std - 1.0).abs() < 1e-6, "{mean} ± {std}");
         assert_eq!(standard.episodes[0].actions, recording.episodes[0].actions, "actions stay as they are");
+    }
+
+    #[test]
+    fn a_replay_is_a_recording_of_the_episodes_it_still_has() {
+        let all = recording(&[4, 3, 5]);
+        let config = ReplayConfig { capacity: 12, priority_exponent: 0.6, importance_exponent: 0.4 };
+        let mut replay = Replay::new(&config, 2, 1, 1);
+        // the last one does not fit behind the others, and takes the place of the first two
+        all.episodes.iter().for_each(|episode| replay.add(episode, Ending::Truncated).unwrap());
+        let left = Recording { episodes: all.episodes[2..].to_vec(), ..all };
+        assert_eq!(Recording::from(&replay.export()), left);
     }
 
     #[test]

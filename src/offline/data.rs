@@ -1,0 +1,183 @@
+//! Where recordings come from: replays of runs, and files.
+
+use super::hdf5;
+use crate::checkpoint::Checkpoint;
+use crate::config::ConfigError;
+use crate::study::choices::list;
+use crate::study::text::slug;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use td_koopman_agents::offline::{Recording, Windows};
+use td_koopman_agents::rng::Stream;
+
+/// Folders below one that was named in which runs are looked for.
+const DEPTH: usize = 4;
+
+/// A data set, as it was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// What folders and pages call it.
+    pub name: String,
+    /// What it is made of.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Source {
+    /// From `PATH[,PATH…]` or `NAME=PATH[,PATH…]`; without a name it has that of the first path.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let named = text.split_once('=').filter(|(name, _)| !name.contains('/'));
+        let paths: Vec<PathBuf> =
+            list(named.map_or(text, |(_, paths)| paths), ',')?.into_iter().map(PathBuf::from).collect();
+        let own = || {
+            let name = paths[0].file_name().unwrap_or_default().to_string_lossy();
+            slug(name.trim_end_matches(".hdf5").trim_end_matches(".h5")).replace('=', "-")
+        };
+        let name = named.map_or_else(own, |(name, _)| name.trim().to_owned());
+        let is_name = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
+        if !name.chars().all(is_name) || !name.contains(char::is_alphanumeric) {
+            return Err(ConfigError(format!(
+                "`{name}` in --data {text} cannot be a name, it names a folder: write NAME=PATH, with letters, digits, - _ . +"
+            )));
+        }
+        Ok(Self { name, paths })
+    }
+
+    /// Reads it all.
+    pub fn read(&self) -> Result<Recording> {
+        let mut all = Recording::default();
+        for path in &self.paths {
+            let read = || format!("cannot learn from {}", path.display());
+            let runs = if path.is_dir() { runs_in(path, DEPTH)? } else { Vec::new() };
+            match &runs[..] {
+                [] if path.is_dir() => {
+                    return Err(ConfigError(format!(
+                        "{} is no run and has none below it: give the folder of a run, or an HDF5 file",
+                        path.display()
+                    ))
+                    .into());
+                }
+                [] => all.append(hdf5::read(path)?).with_context(read)?,
+                runs => {
+                    for run in runs {
+                        let replay = Checkpoint::read_newest(run, Checkpoint::replay)?;
+                        all.append(Recording::from(&replay)).with_context(read)?;
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The folder itself if it is a run that has a checkpoint, or else all such folders below it, by name.
+fn runs_in(folder: &Path, depth: usize) -> Result<Vec<PathBuf>> {
+    if Checkpoint::newest(folder)?.is_some() {
+        return Ok(vec![folder.to_owned()]);
+    }
+    let mut runs = Vec::new();
+    if depth > 0 {
+        let cannot = || format!("cannot list {}", folder.display());
+        let entries = fs::read_dir(folder).with_context(cannot)?;
+        let mut below =
+            entries.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>().with_context(cannot)?;
+        below.retain(|path| path.is_dir());
+        below.sort();
+        for path in below {
+            runs.extend(runs_in(&path, depth - 1)?);
+        }
+    }
+    Ok(runs)
+}
+
+/// What tells a recording from others: a checksum of all its numbers.
+pub fn fingerprint(recording: &Recording) -> String {
+    let of = |sum, numbers: &[f32]| crc32c::crc32c_append(sum, bytemuck::cast_slice(numbers));
+    let sum = recording.episodes.iter().fold(0, |sum, e| {
+        let length = crc32c::crc32c_append(sum, &e.len().to_le_bytes());
+        of(of(of(length, &e.observations), &e.actions), &e.rewards)
+    });
+    format!("{sum:08x}-{}", recording.transitions())
+}
+
+/// A recording as models meet it: split, and in units of what is learned from.
+pub struct Prepared {
+    /// What is learned from.
+    pub train: Recording,
+    /// What is predicted to judge models.
+    pub test: Windows,
+}
+
+impl Prepared {
+    /// Splits `recording` and draws test windows.
+    ///
+    /// # Errors
+    /// Too few episodes, or none that is long enough.
+    pub fn new(recording: Recording, config: &super::OfflineConfig) -> Result<Self> {
+        let seed = config.data.seed;
+        let [train, test] = recording.split(config.data.test_share, &mut Stream::new(seed, "split"))?;
+        let scale = train.scale();
+        let [train, test] = [train, test].map(|part| part.standardised(&scale));
+        let key =
+            if config.horizon() == config.train.mlp_horizon { "train.mlp_horizon" } else { "train.horizon" };
+        train.require_windows(config.horizon(), "to learn from", key)?;
+        test.require_windows(config.test.horizon, "to be tested on", "test.horizon")?;
+        let mut stream = Stream::new(seed, "test windows");
+        let test = test.windows(config.test.windows, config.test.horizon, &mut stream);
+        Ok(Self { train, test })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_set_has_a_name_and_paths() {
+        let parse = |text| Source::parse(text).unwrap();
+        assert_eq!(parse("runs/a/hopper").name, "hopper");
+        assert_eq!(parse("data/hopper-expert.hdf5").name, "hopper-expert");
+        let both = parse("hopper=runs/a,b.hdf5");
+        assert_eq!((both.name.as_str(), both.paths), ("hopper", vec!["runs/a".into(), "b.hdf5".into()]));
+        let odd = parse("runs/lr=0.1");
+        assert_eq!(
+            (odd.name.as_str(), odd.paths),
+            ("lr-0.1", vec!["runs/lr=0.1".into()]),
+            "a folder with = in its name"
+        );
+        for (text, complaint) in
+            [("a b=x", "cannot be a name"), ("x=", "empty place"), ("..", "cannot be a name")]
+        {
+            let error = Source::parse(text).unwrap_err().to_string();
+            assert!(error.contains(complaint), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_recording_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |path: &Path| {
+            let source = Source { name: "x".into(), paths: vec![path.to_owned()] };
+            format!("{:#}", source.read().unwrap_err())
+        };
+        assert!(error(folder.path()).contains("is no run and has none below it"));
+        assert!(error(&folder.path().join("absent.hdf5")).contains("absent.hdf5"));
+    }
+
+    #[test]
+    fn a_number_a_length_and_an_order_make_another_recording() {
+        let episode = |rewards: &[f32]| td_koopman_agents::replay::Episode {
+            observations: vec![0.0; rewards.len() + 1],
+            actions: vec![],
+            rewards: rewards.to_vec(),
+        };
+        let of = |episodes: &[&[f32]]| {
+            let episodes = episodes.iter().map(|rewards| episode(rewards)).collect();
+            fingerprint(&Recording { observation_dim: 1, action_dim: 0, episodes })
+        };
+        let all = [of(&[&[1.0, 2.0]]), of(&[&[2.0, 1.0]]), of(&[&[1.0], &[2.0]]), of(&[&[1.0, 2.5]])];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|b| a != b), "{all:?}");
+        }
+    }
+}

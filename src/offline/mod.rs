@@ -1,0 +1,247 @@
+//! The `offline` command: the paper's offline study (arXiv 2306.11941, section 5) on recordings of anybody.
+//!
+//! Data sets × variants × seeds, each a process that can be resumed, as in [`study`](crate::study).
+
+pub mod args;
+pub mod hdf5;
+
+mod cell;
+mod config;
+mod data;
+mod report;
+mod tape;
+
+pub use config::OfflineConfig;
+pub use data::Source;
+pub use tape::Tape;
+
+use crate::cli::{settings, whole_numbers};
+use crate::config::{ConfigError, Layer};
+use crate::record::say;
+use crate::report::write_atomically;
+use crate::study::Outcome;
+use crate::study::choices::{Variant, distinct, list, seeds};
+use crate::study::files::{is_locked, runs_folder};
+use crate::study::pool::{self, Ending, Job};
+use crate::study::text::{command_line, slug, this_program};
+use crate::train;
+use anyhow::{Context, Result};
+use args::OfflineArgs;
+use cell::{Cell, KEPT, Measured};
+use data::{Prepared, fingerprint};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use td_koopman_agents::device;
+use td_koopman_agents::offline::Recording;
+
+/// A data set of a study.
+struct Data {
+    source: Source,
+    recording: Recording,
+    fingerprint: String,
+}
+
+/// An offline study.
+pub struct Offline {
+    args: OfflineArgs,
+    data: Vec<Data>,
+    /// Its variants' labels.
+    variants: Vec<String>,
+    seeds: Vec<u64>,
+    cells: Vec<Cell>,
+    /// Where the page goes.
+    pub out: PathBuf,
+}
+
+impl Offline {
+    /// The study that the flags ask for, checked as a whole, with its data sets read, before anything runs.
+    pub fn new(args: &OfflineArgs) -> Result<Self> {
+        let sources = args.data.iter().map(|text| Source::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<&String> = sources.iter().map(|source| &source.name).collect();
+        distinct("--data", &names)?;
+        let variants = list(&args.variants, ',')?
+            .iter()
+            .map(|text| Variant::parse(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let labels: Vec<String> = variants.iter().map(|variant| variant.label.clone()).collect();
+        distinct("--variants", &labels)?;
+        let seeds = seeds(&args.seeds)?;
+        let joined = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("-");
+        let default = || PathBuf::from("results").join(slug(&format!("offline-{joined}")));
+        let out = args.out.clone().unwrap_or_else(default);
+        if out.file_name().is_none() {
+            let rule = "the runs live in runs/NAME, so give a folder such as results/NAME";
+            return Err(ConfigError(format!("--out {} has no name: {rule}", out.display())).into());
+        }
+        let configs = variants
+            .iter()
+            .map(|variant| {
+                configuration(args, variant).with_context(|| format!("variant `{}`", variant.label))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for config in &configs {
+            device::open(&config.device)?;
+        }
+        let read = |source: Source| -> Result<Data> {
+            let recording = source.read().with_context(|| format!("data set `{}`", source.name))?;
+            let fingerprint = fingerprint(&recording);
+            Ok(Data { source, recording, fingerprint })
+        };
+        let data = sources.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let mut cells = Vec::new();
+        for of in &data {
+            for (config, variant) in configs.iter().zip(&labels) {
+                Prepared::new(of.recording.clone(), config)
+                    .with_context(|| format!("variant `{variant}` and data set `{}`", of.source.name))?;
+                for &seed in &seeds {
+                    cells.push(Cell {
+                        number: cells.len() + 1,
+                        data: of.source.name.clone(),
+                        fingerprint: of.fingerprint.clone(),
+                        variant: variant.clone(),
+                        seed,
+                        config: config.clone(),
+                    });
+                }
+            }
+        }
+        Ok(Self { args: args.clone(), data, variants: labels, seeds, cells, out })
+    }
+
+    /// One independent command for each cell that is not finished.
+    pub fn commands(&self) -> Result<Vec<String>> {
+        let mut commands = Vec::new();
+        for cell in &self.cells {
+            if self.finished(cell)?.is_none() {
+                commands.push(command_line(&this_program(), &self.arguments(cell)));
+            }
+        }
+        Ok(commands)
+    }
+
+    /// CPU threads of a cell.
+    pub fn threads(&self) -> usize {
+        self.cells.first().map_or(1, |cell| cell.config.threads)
+    }
+
+    /// Does one cell, by its number from 1, in this process.
+    pub fn run_cell(&self, number: usize, stop: &AtomicBool) -> Result<train::Outcome> {
+        let cell = self.cells.get(number - 1).ok_or_else(|| {
+            ConfigError(format!("--cell {number}: this study has the cells 1 to {}", self.cells.len()))
+        })?;
+        let of = self.data.iter().find(|of| of.source.name == cell.data).expect("its own data set");
+        cell.run(&Prepared::new(of.recording.clone(), &cell.config)?, &self.folder(cell), stop)
+    }
+
+    /// Does what is missing, `parallel` cells at a time, then writes the page; if it is stopped, of what is finished.
+    pub fn run(&self, parallel: usize, stop: &AtomicBool) -> Result<Outcome> {
+        fs::create_dir_all(&self.out).with_context(|| format!("cannot create {}", self.out.display()))?;
+        let mut missing = Vec::new();
+        for cell in &self.cells {
+            if self.finished(cell)?.is_none() {
+                missing.push(cell);
+            }
+        }
+        say(format_args!("{} cells, {} to do", self.cells.len(), missing.len()));
+        let jobs: Vec<Job> = missing.iter().map(|cell| self.job(cell)).collect();
+        let endings = pool::run(&jobs, parallel, stop, |_, _| Ok(()))?;
+        let (mut failures, mut locked) = (vec![None; self.cells.len()], 0);
+        for (cell, ending) in missing.iter().zip(&endings) {
+            match ending {
+                Ending::Failed(_) if is_locked(&self.folder(cell)) => locked += 1,
+                Ending::Failed(why) => failures[cell.number - 1] = Some(why.clone()),
+                Ending::Finished | Ending::Stopped => {}
+            }
+        }
+        let mut measured = Vec::new();
+        for cell in &self.cells {
+            measured.push(self.keep(cell)?);
+        }
+        if measured.iter().any(Option::is_some) {
+            report::write(self, &measured, &failures)?;
+        }
+        Ok(match failures.iter().flatten().count() {
+            _ if endings.contains(&Ending::Stopped) => Outcome::Interrupted,
+            0 if locked > 0 => Outcome::Locked(locked),
+            0 => Outcome::Finished,
+            failed => Outcome::Failed(failed),
+        })
+    }
+
+    fn folder(&self, cell: &Cell) -> PathBuf {
+        runs_folder(&self.out).join(cell.place())
+    }
+
+    fn kept(&self, cell: &Cell) -> PathBuf {
+        self.out.join("runs").join(cell.place())
+    }
+
+    /// What was measured of a cell, here or, as an earlier page left it, elsewhere; and where the files are.
+    fn finished(&self, cell: &Cell) -> Result<Option<(Measured, PathBuf)>> {
+        for folder in [self.folder(cell), self.kept(cell)] {
+            if let Some(measured) = cell.measured(&folder)? {
+                return Ok(Some((measured, folder)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies the small files of a finished cell to where the page is.
+    fn keep(&self, cell: &Cell) -> Result<Option<Measured>> {
+        let Some((measured, folder)) = self.finished(cell)? else { return Ok(None) };
+        let kept = self.kept(cell);
+        for name in KEPT.iter().filter(|_| folder != kept) {
+            let from = folder.join(name);
+            let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+            write_atomically(&kept.join(name), &bytes)?;
+        }
+        Ok(Some(measured))
+    }
+
+    fn job(&self, cell: &Cell) -> Job {
+        let folder = self.folder(cell);
+        Job {
+            name: cell.name(),
+            arguments: self.arguments(cell),
+            folder: folder.clone(),
+            work: cell.config.train.updates,
+            done: Box::new(move || Cell::done(&folder)),
+        }
+    }
+
+    /// The arguments that do one cell: those of the study, and its number.
+    fn arguments(&self, cell: &Cell) -> Vec<String> {
+        let args = &self.args;
+        let mut words = vec!["offline".to_owned()];
+        let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+        args.data.iter().for_each(|data| flag("data", data.clone()));
+        flag("variants", args.variants.clone());
+        flag("seeds", args.seeds.clone());
+        args.updates.iter().for_each(|n| flag("updates", n.to_string()));
+        args.device.iter().for_each(|name| flag("device", name.clone()));
+        args.config.iter().for_each(|file| flag("config", file.display().to_string()));
+        args.set.iter().for_each(|setting| flag("set", setting.clone()));
+        flag("out", self.out.display().to_string());
+        flag("cell", cell.number.to_string());
+        words
+    }
+}
+
+/// The settings of a variant.
+fn configuration(args: &OfflineArgs, variant: &Variant) -> Result<OfflineConfig> {
+    let mut layers = args.config.iter().map(|file| Layer::file(file)).collect::<Result<Vec<_>, _>>()?;
+    layers.extend(settings(&args.set)?);
+    let updates = whole_numbers("updates", args.updates.map(Into::into))?;
+    layers.extend(updates.into_iter().map(|n| Layer::key("--updates", "train.updates", n)));
+    layers.extend(args.device.as_deref().map(|name| Layer::key("--device", "device", name)));
+    let dynamics = variant.dynamics.as_deref();
+    layers.extend(dynamics.map(|name| Layer::key("--variants", "model.dynamics", name)));
+    layers.extend(settings(&variant.settings)?);
+    Ok(OfflineConfig::resolve(&layers)?)
+}
+
+/// The commits that worked on a cell.
+fn commits(folder: &Path) -> Vec<String> {
+    crate::study::files::commits(folder)
+}

@@ -1,0 +1,138 @@
+//! The offline study as a user runs it: each cell once, interrupted and gone on with, mistakes named.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const TINY: [&str; 7] = [
+    "data.test_share=0.34",
+    "train.horizon=2",
+    "train.mlp_horizon=1",
+    "train.steps_per_update=8",
+    "test.horizon=2",
+    "test.windows=5",
+    "model.latent_dim=16",
+];
+
+fn offline(folder: &Path, words: &[&str]) -> Command {
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/d4rl.hdf5");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_td-koopman"));
+    command.current_dir(folder).args([
+        "offline",
+        "--data",
+        &format!("tiny={recording}"),
+        "--out",
+        "results/x",
+    ]);
+    command.args(words);
+    for setting in TINY {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn a_study_fits_each_cell_once_and_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let (runs, out) = (folder.path().join("runs/x"), folder.path().join("results/x"));
+    let words =
+        ["--variants", "koopman,mlp,slow:model.dynamics=gru;train.learning_rate=1e-4", "--seeds", "1..2"];
+    let words = [&words[..], &["--updates", "20"]].concat();
+    let list = offline(folder.path(), &[&words[..], &["--list"]].concat()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 6, "{}", said(&list));
+    // one of them by hand, as a cluster would
+    let cell = offline(folder.path(), &[&words[..], &["--cell", "2"]].concat()).output().unwrap();
+    assert!(cell.status.success() && runs.join("tiny/koopman/seed2/errors.csv").exists(), "{}", said(&cell));
+
+    let first = offline(folder.path(), &words).output().unwrap();
+    assert!(first.status.success() && said(&first).contains("6 cells, 5 to do"), "{}", said(&first));
+    let page = read(&out.join("README.md"));
+    for part in
+        ["11 transitions in 3 episodes, 2 of them to learn from", "| slow |", "*nothing changes*", "gru"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for picture in ["tiny-state.svg", "tiny-reward.svg"] {
+        assert!(page.contains(picture) && read(&out.join(picture)).contains("steps ahead"));
+    }
+    let errors = read(&out.join("errors.csv"));
+    assert_eq!(errors.lines().count(), 1 + 3 * 2 * 2, "variants × seeds × depths: {errors}");
+
+    // a clone has the results alone
+    fs::remove_dir_all(&runs).unwrap();
+    let again = offline(folder.path(), &words).output().unwrap();
+    assert!(again.status.success() && said(&again).contains("6 cells, 0 to do"), "{}", said(&again));
+    assert!(!runs.exists());
+    assert_eq!(read(&out.join("errors.csv")), errors);
+}
+
+/// What comes out does not depend on an interruption, to the bit.
+#[test]
+fn an_interrupted_cell_goes_on_as_if_it_had_not_been() {
+    let [whole, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let words = ["--variants", "koopman", "--seeds", "1", "--updates", "3000", "--cell", "1"];
+    let run = Path::new("runs/x/tiny/koopman/seed1");
+    assert!(offline(whole.path(), &words).output().unwrap().status.success());
+    let child = offline(broken.path(), &words).stderr(Stdio::piped()).spawn().unwrap();
+    while !broken.path().join(run).join("config.toml").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    assert!(!broken.path().join(run).join("errors.csv").exists(), "it was stopped too late to test anything");
+    let resumed = offline(broken.path(), &words).output().unwrap();
+    assert!(resumed.status.success(), "{}", said(&resumed));
+    let file = |folder: &Path, name: &str| read(&folder.join(run).join(name));
+    assert_eq!(file(broken.path(), "errors.csv"), file(whole.path(), "errors.csv"));
+    let losses = |folder: &Path| {
+        let text = file(folder, "train.csv");
+        text.lines().map(|row| row.rsplit_once(',').unwrap().0.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(broken.path()), losses(whole.path()));
+    assert_eq!(losses(whole.path()).len(), 301);
+    assert_eq!(file(broken.path(), "provenance.txt").lines().count(), 2);
+}
+
+#[test]
+fn mistakes_are_named_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |words: &[&str], code: i32, complaint: &str| {
+        let output = offline(folder.path(), words).output().unwrap();
+        let said = said(&output);
+        assert!(output.status.code() == Some(code) && said.contains(complaint), "{words:?}: {said}");
+        assert!(!folder.path().join("runs").exists(), "{words:?}");
+    };
+    refused(&["--variants", "koopmann"], 2, "`koopman`, `mlp`");
+    refused(&["--set", "train.horizn=3"], 2, "the nearest is `train.horizon`");
+    refused(&["--cell", "99"], 2, "the cells 1 to 15");
+    refused(&["--data", "absent.hdf5"], 1, "absent.hdf5");
+    refused(&["--data", "here=."], 2, "is no run and has none below it");
+    refused(&["--seeds", "3..1"], 2, "did you mean");
+    refused(&["--out", ".."], 2, "has no name");
+    refused(&["--data", &format!("tiny={}", file!())], 2, "names `tiny` twice");
+    refused(&["--variants", "koopman:train.horizon=6"], 2, "no episode to learn from has 6 steps");
+    refused(&["--device", "cuda:7x"], 2, "unknown device `cuda:7x`");
+}
+
+/// A cell's files are of one recording and one set of settings.
+#[test]
+fn other_settings_in_the_same_folder_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["--variants", "mlp", "--seeds", "1", "--updates", "10"];
+    assert!(offline(folder.path(), &words).output().unwrap().status.success());
+    let other =
+        offline(folder.path(), &[&words[..], &["--set", "model.hidden_dim=9"]].concat()).output().unwrap();
+    assert_eq!(other.status.code(), Some(2), "{}", said(&other));
+    assert!(said(&other).contains("model.hidden_dim = 128 → 9"), "{}", said(&other));
+}
