@@ -18,14 +18,10 @@ const TINY: [&str; 7] = [
 fn offline(folder: &Path, words: &[&str]) -> Command {
     let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/d4rl.hdf5");
     let mut command = Command::new(env!("CARGO_BIN_EXE_td-koopman"));
-    command.current_dir(folder).args([
-        "offline",
-        "--data",
-        &format!("tiny={recording}"),
-        "--out",
-        "results/x",
-    ]);
-    command.args(words);
+    command.current_dir(folder).args(["offline", "--data", &format!("tiny={recording}")]).args(words);
+    if !words.contains(&"--out") {
+        command.args(["--out", "results/x"]);
+    }
     for setting in TINY {
         command.args(["--set", setting]);
     }
