@@ -109,50 +109,77 @@ fn section(page: &mut String, study: &Offline, of: &Data, measured: &Known) -> R
         of.fingerprint,
     );
     let nothing = persistence(&prepared.test, o);
-    let parts: [(&str, fn(&Errors) -> &[f64]); 2] = [("state", |e| &e.state), ("reward", |e| &e.reward)];
-    for (what, part) in parts {
-        let depths: Vec<usize> = DEPTHS.into_iter().filter(|&k| k <= part(&nothing).len()).collect();
-        let columns: String = depths.iter().map(|k| format!(" {k} |")).collect();
-        let _ = write!(
-            page,
-            "\nErrors of the {what}, so many steps ahead:\n\n| variant | parameters (dynamics) | trained on | seeds |{columns} mean | CPU s |\n\
-             |---|---:|---:|---:|{}---:|---:|\n",
-            "---:|".repeat(depths.len()),
-        );
-        let mut curves = Vec::new();
-        for variant in &study.variants {
-            let cells = of_variant(study, measured, name, variant);
-            let Some((cell, _)) = cells.first() else { continue };
-            let errors: Vec<&[f64]> = cells.iter().map(|(_, m)| part(&m.errors)).collect();
-            let at = |k: usize| errors.iter().map(|e| e[k - 1]).collect::<Vec<_>>();
-            let means: Vec<f64> = errors.iter().map(|e| mean(e)).collect();
-            let numbers: String = depths.iter().map(|&k| format!(" {} |", error(mean(&at(k))))).collect();
-            let parameters = count(&cell.config.model, o, a);
-            let seconds: Vec<f64> = cells.iter().map(|(_, m)| m.cpu_seconds).collect();
-            let _ = writeln!(
-                page,
-                "| {} | {} ({}) | {} steps | {} |{numbers} {} | {} |",
-                one_line(variant),
-                parameters.total,
-                parameters.dynamics,
-                cell.config.horizon(),
-                cells.len(),
-                interval(&means),
-                number(mean(&seconds)),
-            );
-            let point = |k: usize| {
-                let Estimate { value, low, high } = estimate(&at(k));
-                Point { env_step: k as f64, mean: value, low, high }
-            };
-            let points = (1..=errors[0].len()).map(point).collect();
-            curves.push(Curve::of_runs(format!("{variant} ({})", counted(cells.len(), "seed")), points));
-        }
-        let numbers: String =
-            depths.iter().map(|&k| format!(" {} |", error(part(&nothing)[k - 1]))).collect();
-        let _ = writeln!(page, "| *nothing changes* | | | |{numbers} {} | |", error(mean(part(&nothing))));
-        draw(study, name, what, &curves);
+    for part in [Part::State, Part::Reward] {
+        errors(page, study, of, measured, part, part.of(&nothing));
     }
     Ok(())
+}
+
+/// What is predicted.
+#[derive(Clone, Copy)]
+enum Part {
+    State,
+    Reward,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::State => "state",
+            Part::Reward => "reward",
+        }
+    }
+
+    fn of(self, errors: &Errors) -> &[f64] {
+        match self {
+            Part::State => &errors.state,
+            Part::Reward => &errors.reward,
+        }
+    }
+}
+
+/// A table of the errors of all variants, and a picture.
+fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part: Part, nothing: &[f64]) {
+    let (what, data) = (part.name(), &of.source.name);
+    let depths: Vec<usize> = DEPTHS.into_iter().filter(|&k| k <= nothing.len()).collect();
+    let columns: String = depths.iter().map(|k| format!(" {k} |")).collect();
+    let _ = write!(
+        page,
+        "\nErrors of the {what}, so many steps ahead:\n\n| variant | parameters (dynamics) | trained on | seeds |{columns} mean | CPU s |\n\
+         |---|---:|---:|---:|{}---:|---:|\n",
+        "---:|".repeat(depths.len()),
+    );
+    let mut curves = Vec::new();
+    for variant in &study.variants {
+        let cells = of_variant(study, measured, data, variant);
+        let Some((cell, _)) = cells.first() else { continue };
+        let seeds: Vec<&[f64]> = cells.iter().map(|(_, measured)| part.of(&measured.errors)).collect();
+        let at = |k: usize| seeds.iter().map(|errors| errors[k - 1]).collect::<Vec<_>>();
+        let means: Vec<f64> = seeds.iter().map(|errors| mean(errors)).collect();
+        let numbers: String = depths.iter().map(|&k| format!(" {} |", error(mean(&at(k))))).collect();
+        let parameters = count(&cell.config.model, of.recording.observation_dim, of.recording.action_dim);
+        let seconds: Vec<f64> = cells.iter().map(|(_, measured)| measured.cpu_seconds).collect();
+        let _ = writeln!(
+            page,
+            "| {} | {} ({}) | {} steps | {} |{numbers} {} | {} |",
+            one_line(variant),
+            parameters.total,
+            parameters.dynamics,
+            cell.config.horizon(),
+            cells.len(),
+            interval(&means),
+            number(mean(&seconds)),
+        );
+        let point = |k: usize| {
+            let Estimate { value, low, high } = estimate(&at(k));
+            Point { env_step: k as f64, mean: value, low, high }
+        };
+        let points = (1..=nothing.len()).map(point).collect();
+        curves.push(Curve::of_runs(format!("{variant} ({})", counted(cells.len(), "seed")), points));
+    }
+    let numbers: String = depths.iter().map(|&k| format!(" {} |", error(nothing[k - 1]))).collect();
+    let _ = writeln!(page, "| *nothing changes* | | | |{numbers} {} | |", error(mean(nothing)));
+    draw(study, data, what, &curves);
 }
 
 /// What makes the variants.
