@@ -45,8 +45,9 @@ fn a_study_fits_each_cell_once_and_reports() {
     let words = [&words[..], &["--updates", "20"]].concat();
     let list = offline(folder.path(), &[&words[..], &["--list"]].concat()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 6, "{}", said(&list));
-    // one of them by hand, as a cluster would
-    let cell = offline(folder.path(), &[&words[..], &["--cell", "2"]].concat()).output().unwrap();
+    // one of them by hand, as a cluster would; of another data set too, which it needs not read
+    let more = ["--cell", "2", "--data", "another=absent.hdf5"];
+    let cell = offline(folder.path(), &[&words[..], &more].concat()).output().unwrap();
     assert!(cell.status.success() && runs.join("tiny/koopman/seed2/errors.csv").exists(), "{}", said(&cell));
 
     let first = offline(folder.path(), &words).output().unwrap();
@@ -118,6 +119,7 @@ fn mistakes_are_named_before_anything_runs() {
     refused(&["--out", ".."], 2, "has no name");
     refused(&["--data", &format!("tiny={}", file!())], 2, "names `tiny` twice");
     refused(&["--variants", "koopman:train.horizon=6"], 2, "no episode to learn from has 6 steps");
+    refused(&["--variants", "koopman,far:model.dynamics=gru;test.horizon=1"], 2, "variants are tested alike");
     refused(&["--device", "cuda:7x"], 2, "unknown device `cuda:7x`");
 }
 

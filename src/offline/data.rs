@@ -1,6 +1,6 @@
 //! Where recordings come from: replays of runs, and files.
 
-use super::hdf5;
+use super::{OfflineConfig, hdf5};
 use crate::checkpoint::Checkpoint;
 use crate::config::ConfigError;
 use crate::study::choices::list;
@@ -8,7 +8,8 @@ use crate::study::text::slug;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use td_koopman_agents::offline::{Recording, Windows};
+use td_koopman_agents::config::DynamicsKind;
+use td_koopman_agents::offline::{Recording, RecordingError, Windows};
 use td_koopman_agents::rng::Stream;
 
 /// Folders below one that was named in which runs are looked for.
@@ -113,18 +114,29 @@ impl Prepared {
     ///
     /// # Errors
     /// Too few episodes, or none that is long enough.
-    pub fn new(recording: Recording, config: &super::OfflineConfig) -> Result<Self> {
+    pub fn new(recording: Recording, config: &OfflineConfig) -> Result<Self> {
         let seed = config.data.seed;
         let [train, test] = recording.split(config.data.test_share, &mut Stream::new(seed, "split"))?;
         let scale = train.scale();
         let [train, test] = [train, test].map(|part| part.standardised(&scale));
-        let key =
-            if config.horizon() == config.train.mlp_horizon { "train.mlp_horizon" } else { "train.horizon" };
-        train.require_windows(config.horizon(), "to learn from", key)?;
         test.require_windows(config.test.horizon, "to be tested on", "test.horizon")?;
         let mut stream = Stream::new(seed, "test windows");
         let test = test.windows(config.test.windows, config.test.horizon, &mut stream);
-        Ok(Self { train, test })
+        let prepared = Self { train, test };
+        prepared.require_windows(config)?;
+        Ok(prepared)
+    }
+
+    /// Whether there is something to learn from.
+    ///
+    /// # Errors
+    /// No episode is long enough.
+    pub fn require_windows(&self, config: &OfflineConfig) -> Result<(), RecordingError> {
+        let key = match config.model.dynamics {
+            DynamicsKind::Mlp => "train.mlp_horizon",
+            _ => "train.horizon",
+        };
+        self.train.require_windows(config.horizon(), "to learn from", key)
     }
 }
 

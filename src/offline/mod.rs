@@ -33,13 +33,37 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use td_koopman_agents::device;
-use td_koopman_agents::offline::Recording;
+use td_koopman_agents::offline::{Errors, persistence};
 
-/// A data set of a study.
+/// A data set of a study, and what is known of it: it can be large, and is read again where it is learned from.
 struct Data {
     source: Source,
-    recording: Recording,
+    /// O and A.
+    dims: [usize; 2],
+    transitions: usize,
+    episodes: usize,
+    /// Of those, how many are learned from.
+    learned: usize,
     fingerprint: String,
+    /// Errors of the prediction that nothing changes.
+    nothing: Errors,
+}
+
+impl Data {
+    /// Reads it, and sees to it that every variant finds windows in it.
+    fn read(source: Source, configs: &[OfflineConfig]) -> Result<Self> {
+        let recording = source.read()?;
+        let [o, a] = [recording.observation_dim, recording.action_dim];
+        let (transitions, episodes) = (recording.transitions(), recording.episodes.len());
+        let fingerprint = fingerprint(&recording);
+        let prepared = Prepared::new(recording, &configs[0])?;
+        for config in configs {
+            prepared.require_windows(config)?;
+        }
+        let learned = prepared.train.episodes.len();
+        let nothing = persistence(&prepared.test, o);
+        Ok(Self { source, dims: [o, a], transitions, episodes, learned, fingerprint, nothing })
+    }
 }
 
 /// An offline study.
@@ -83,20 +107,37 @@ impl Offline {
         for config in &configs {
             device::open(&config.device)?;
         }
-        let read = |source: Source| -> Result<Data> {
-            let recording = source.read().with_context(|| format!("data set `{}`", source.name))?;
-            let fingerprint = fingerprint(&recording);
-            Ok(Data { source, recording, fingerprint })
+        let alike = |config: &OfflineConfig| config.data == configs[0].data && config.test == configs[0].test;
+        if let Some(other) = configs.iter().position(|config| !alike(config)) {
+            let label = &labels[other];
+            let rule = "variants are tested alike, so that they can be compared: set [data] and [test] for all, with --set";
+            return Err(ConfigError(format!(
+                "variant `{label}` is tested in another way than `{}`: {rule}",
+                labels[0]
+            ))
+            .into());
+        }
+        // a cell alone needs its own data set alone
+        let cells_of_each = labels.len() * seeds.len();
+        let (first, count) = match args.cell {
+            Some(number) => ((number.get() - 1) / cells_of_each, 1),
+            None => (0, sources.len()),
         };
-        let data = sources.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        if first >= sources.len() {
+            let (number, all) = (first * cells_of_each + 1, sources.len() * cells_of_each);
+            return Err(ConfigError(format!("--cell {number}: this study has the cells 1 to {all}")).into());
+        }
+        let read = |source: Source| -> Result<Data> {
+            let name = source.name.clone();
+            Data::read(source, &configs).with_context(|| format!("data set `{name}`"))
+        };
+        let data = sources.into_iter().skip(first).take(count).map(read).collect::<Result<Vec<_>>>()?;
         let mut cells = Vec::new();
         for of in &data {
             for (config, variant) in configs.iter().zip(&labels) {
-                Prepared::new(of.recording.clone(), config)
-                    .with_context(|| format!("variant `{variant}` and data set `{}`", of.source.name))?;
                 for &seed in &seeds {
                     cells.push(Cell {
-                        number: cells.len() + 1,
+                        number: first * cells_of_each + cells.len() + 1,
                         data: of.source.name.clone(),
                         fingerprint: of.fingerprint.clone(),
                         variant: variant.clone(),
@@ -126,12 +167,13 @@ impl Offline {
     }
 
     /// Does one cell, by its number from 1, in this process.
+    ///
+    /// # Panics
+    /// If the study was made for another cell.
     pub fn run_cell(&self, number: usize, stop: &AtomicBool) -> Result<train::Outcome> {
-        let cell = self.cells.get(number - 1).ok_or_else(|| {
-            ConfigError(format!("--cell {number}: this study has the cells 1 to {}", self.cells.len()))
-        })?;
+        let cell = self.cells.iter().find(|cell| cell.number == number).expect("its data set was read");
         let of = self.data.iter().find(|of| of.source.name == cell.data).expect("its own data set");
-        cell.run(&Prepared::new(of.recording.clone(), &cell.config)?, &self.folder(cell), stop)
+        cell.run(&Prepared::new(of.source.read()?, &cell.config)?, &self.folder(cell), stop)
     }
 
     /// Does what is missing, `parallel` cells at a time, then writes the page; if it is stopped, of what is finished.

@@ -1,7 +1,6 @@
 //! What an offline study leaves to be committed: a page, its numbers, a picture a data set.
 
 use super::cell::{Cell, Measured};
-use super::data::Prepared;
 use super::{Data, Offline, commits};
 use crate::provenance::COMMIT;
 use crate::record::say;
@@ -11,7 +10,7 @@ use crate::study::text::{cell as one_line, counted, number, this_command};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use td_koopman_agents::offline::{Errors, count, persistence};
+use td_koopman_agents::offline::{Errors, count};
 
 /// Depths that the tables show.
 const DEPTHS: [usize; 6] = [1, 5, 10, 20, 50, 100];
@@ -23,7 +22,7 @@ pub fn write(study: &Offline, measured: &Known, failures: &[Option<String>]) -> 
     write_atomically(&study.out.join("errors.csv"), &table(study, measured)?)?;
     let mut page = head(study, measured);
     for of in &study.data {
-        section(&mut page, study, of, measured)?;
+        section(&mut page, study, of, measured);
     }
     settings(&mut page, study)?;
     let failed: Vec<_> =
@@ -93,26 +92,22 @@ fn head(study: &Offline, measured: &Known) -> String {
     page
 }
 
-fn section(page: &mut String, study: &Offline, of: &Data, measured: &Known) -> Result<()> {
-    let name = &of.source.name;
-    let prepared = Prepared::new(of.recording.clone(), &study.cells[0].config)?;
-    let (o, a) = (of.recording.observation_dim, of.recording.action_dim);
+fn section(page: &mut String, study: &Offline, of: &Data, measured: &Known) {
+    let (name, [o, a]) = (&of.source.name, of.dims);
     let paths: Vec<String> = of.source.paths.iter().map(|path| format!("`{}`", path.display())).collect();
     let _ = write!(
         page,
         "\n## {name}\n\nFrom {}: {} transitions in {} episodes, {} of them to learn from; {o} numbers an observation, {a} an action. \
          Fingerprint {}.\n\n![errors of states by depth]({name}-state.svg)\n\n![errors of rewards by depth]({name}-reward.svg)\n",
         paths.join(", "),
-        of.recording.transitions(),
-        of.recording.episodes.len(),
-        prepared.train.episodes.len(),
+        of.transitions,
+        of.episodes,
+        of.learned,
         of.fingerprint,
     );
-    let nothing = persistence(&prepared.test, o);
     for part in [Part::State, Part::Reward] {
-        errors(page, study, of, measured, part, part.of(&nothing));
+        errors(page, study, of, measured, part);
     }
-    Ok(())
 }
 
 /// What is predicted.
@@ -139,8 +134,8 @@ impl Part {
 }
 
 /// A table of the errors of all variants, and a picture.
-fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part: Part, nothing: &[f64]) {
-    let (what, data) = (part.name(), &of.source.name);
+fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part: Part) {
+    let (what, data, nothing) = (part.name(), &of.source.name, part.of(&of.nothing));
     let depths: Vec<usize> = DEPTHS.into_iter().filter(|&k| k <= nothing.len()).collect();
     let columns: String = depths.iter().map(|k| format!(" {k} |")).collect();
     let _ = write!(
@@ -157,7 +152,7 @@ fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part:
         let at = |k: usize| seeds.iter().map(|errors| errors[k - 1]).collect::<Vec<_>>();
         let means: Vec<f64> = seeds.iter().map(|errors| mean(errors)).collect();
         let numbers: String = depths.iter().map(|&k| format!(" {} |", error(mean(&at(k))))).collect();
-        let parameters = count(&cell.config.model, of.recording.observation_dim, of.recording.action_dim);
+        let parameters = count(&cell.config.model, of.dims[0], of.dims[1]);
         let seconds: Vec<f64> = cells.iter().map(|(_, measured)| measured.cpu_seconds).collect();
         let _ = writeln!(
             page,
