@@ -30,7 +30,7 @@ use args::OfflineArgs;
 use cell::{Cell, KEPT, Measured};
 use data::{Prepared, fingerprint};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use td_koopman_agents::device;
 use td_koopman_agents::offline::{Errors, persistence};
@@ -281,9 +281,4 @@ fn configuration(args: &OfflineArgs, variant: &Variant) -> Result<OfflineConfig>
     layers.extend(dynamics.map(|name| Layer::key("--variants", "model.dynamics", name)));
     layers.extend(settings(&variant.settings)?);
     Ok(OfflineConfig::resolve(&layers)?)
-}
-
-/// The commits that worked on a cell.
-fn commits(folder: &Path) -> Vec<String> {
-    crate::study::files::commits(folder)
 }

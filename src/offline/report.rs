@@ -1,10 +1,11 @@
 //! What an offline study leaves to be committed: a page, its numbers, a picture a data set.
 
 use super::cell::{Cell, Measured};
-use super::{Data, Offline, commits};
+use super::{Data, Offline};
 use crate::provenance::COMMIT;
 use crate::record::say;
 use crate::report::{Axes, Curve, Point, write_atomically, write_svg_over};
+use crate::study::files::commits;
 use crate::study::statistics::{Estimate, mean, summarise};
 use crate::study::text::{cell as one_line, counted, number, this_command};
 use anyhow::Result;
