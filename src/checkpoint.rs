@@ -217,7 +217,7 @@ fn read_replay(file: &[u8]) -> Result<ReplayArrays> {
 }
 
 /// Numbers from bytes of any alignment.
-fn numbers<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
+pub(crate) fn numbers<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
     bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
 }
 

@@ -64,6 +64,23 @@ fn a_study_fits_each_cell_once_and_reports() {
     let errors = read(&out.join("errors.csv"));
     assert_eq!(errors.lines().count(), 1 + 3 * 2 * 2, "variants × seeds × depths: {errors}");
 
+    // the page says what the numbers say: the mean over seeds and depths, with three digits
+    let mean = |variant: &str, column: usize| {
+        let start = format!("tiny,{variant},");
+        let rows = errors.lines().filter(|row| row.starts_with(&start));
+        rows.map(|row| row.split(',').nth(column).unwrap().parse::<f64>().unwrap()).sum::<f64>() / 4.0
+    };
+    for (column, part) in [(4, "state"), (5, "reward")] {
+        let table = page.split(&format!("Errors of the {part}")).nth(1).unwrap();
+        for variant in ["koopman", "mlp", "slow"] {
+            let row = table.lines().find(|row| row.starts_with(&format!("| {variant} "))).unwrap();
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let said: f64 = cells[cells.len() - 3].split_whitespace().next().unwrap().parse().unwrap();
+            let expected = mean(variant, column);
+            assert!((said / expected - 1.0).abs() < 6e-3, "{expected}: {row}");
+        }
+    }
+
     // a clone has the results alone
     fs::remove_dir_all(&runs).unwrap();
     let again = offline(folder.path(), &words).output().unwrap();

@@ -2,10 +2,10 @@
 
 use super::config::OfflineConfig;
 use super::data::Prepared;
+use crate::checkpoint::numbers;
 use crate::config::leaves;
 use crate::record::{Clock, say};
 use crate::report::write_atomically;
-use crate::study::files::env_step;
 use crate::train::{Outcome, lock, refuse_differences};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{HumanDuration, ProgressBar};
@@ -133,11 +133,6 @@ impl Cell {
         };
         let losses: Vec<Row> = read_rows(&folder.join(LOSSES)).unwrap_or_default();
         Ok(Some(Measured { errors, cpu_seconds: losses.last().map_or(f64::NAN, |row| row.cpu_seconds) }))
-    }
-
-    /// Updates that `folder` knows of.
-    pub fn done(folder: &Path) -> u64 {
-        env_step(folder)
     }
 
     /// Fits the model and judges it in `folder`, going on with what is there.
@@ -287,8 +282,7 @@ fn read_state(path: &Path) -> Result<Option<TrainerState>> {
         let header = header.metadata().as_ref().and_then(|all| all.get("td_koopman"));
         let (updates, stream) = serde_json::from_str(header.context("it has no counter")?)?;
         let parameter = |(name, view): (String, TensorView)| {
-            let numbers = view.data().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
-            (name, Parameter { shape: view.shape().to_vec(), values: numbers })
+            (name, Parameter { shape: view.shape().to_vec(), values: numbers(view.data()) })
         };
         let parameters = SafeTensors::deserialize(&bytes)?.tensors().into_iter().map(parameter).collect();
         Ok(TrainerState { updates, stream, parameters })

@@ -21,7 +21,7 @@ use crate::record::say;
 use crate::report::write_atomically;
 use crate::study::Outcome;
 use crate::study::choices::{Variant, distinct, list, seeds};
-use crate::study::files::{is_locked, runs_folder};
+use crate::study::files::{env_step, is_locked, runs_folder};
 use crate::study::pool::{self, Ending, Job};
 use crate::study::text::{command_line, slug, this_program};
 use crate::train;
@@ -248,7 +248,8 @@ impl Offline {
             arguments: self.arguments(cell),
             folder: folder.clone(),
             work: cell.config.train.updates,
-            done: Box::new(move || Cell::done(&folder)),
+            // the first column of its train.csv: updates
+            done: Box::new(move || env_step(&folder)),
         }
     }
 

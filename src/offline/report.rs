@@ -157,11 +157,11 @@ fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part:
         let seconds: Vec<f64> = cells.iter().map(|(_, measured)| measured.cpu_seconds).collect();
         let _ = writeln!(
             page,
-            "| {} | {} ({}) | {} steps | {} |{numbers} {} | {} |",
+            "| {} | {} ({}) | {} | {} |{numbers} {} | {} |",
             one_line(variant),
             parameters.total,
             parameters.dynamics,
-            cell.config.horizon(),
+            counted(cell.config.horizon(), "step"),
             cells.len(),
             interval(&means),
             number(mean(&seconds)),

@@ -90,7 +90,7 @@ pub fn is_kept(config: &RunConfig, folder: &Path) -> Result<bool> {
     took_its_steps(config, folder)
 }
 
-/// Environment steps of a run as of its last finished episode; 0 if nothing is known.
+/// What `train.csv` counts in its first column, environment steps of a run as of its last finished episode; 0 if nothing is known.
 pub fn env_step(run: &Path) -> u64 {
     let tail = tail(&run.join("train.csv"), 0).unwrap_or_default();
     // a row being written has no end of line yet
