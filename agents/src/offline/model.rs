@@ -1,7 +1,7 @@
 //! State and action encoders, latent dynamics, and what reads states and rewards back.
 
 use crate::config::ModelConfig;
-use crate::model::dynamics::Dynamics;
+use crate::model::dynamics::{Complex, Dynamics};
 use crate::model::{Init, Mlp, Parameters};
 use crate::rng::Stream;
 use burn::prelude::*;
@@ -62,17 +62,31 @@ impl TrajectoryModel {
         self.encoder.forward(states)
     }
 
+    /// ẑ_0 … ẑ_T, `[B, 1, D]` and `[B, T, D]`, from `state [B, O]` with `actions [B, T, A]`.
+    pub fn latents(&self, state: Tensor<2>, actions: Tensor<3>) -> [Tensor<3>; 2] {
+        let z0 = self.encode(state);
+        let later = self.dynamics.rollout(z0.clone(), actions);
+        [z0.unsqueeze_dim(1), later]
+    }
+
+    /// λ̄ of Koopman dynamics; `None` of others.
+    pub fn lambda(&self) -> Option<Complex> {
+        match &self.dynamics {
+            Dynamics::Koopman(koopman) => Some(koopman.lambda()),
+            _ => None,
+        }
+    }
+
     /// What `actions [B, T, A]` lead to from `state [B, O]`.
     pub fn forward(&self, state: Tensor<2>, actions: Tensor<3>) -> Foretold {
         let [batch, steps, width] = actions.dims();
-        let z0 = self.encode(state);
-        let latents = self.dynamics.rollout(z0.clone(), actions.clone());
+        let [z0, latents] = self.latents(state, actions.clone());
         let latent = latents.dims()[2];
         let states = self.decoder.forward(latents.clone().reshape([batch * steps, latent]));
         // the reward of a step is that of the state in which its action was taken
         let before = match steps {
-            1 => z0.unsqueeze_dim(1),
-            _ => Tensor::cat(vec![z0.unsqueeze_dim(1), latents.clone().narrow(1, 0, steps - 1)], 1),
+            1 => z0,
+            _ => Tensor::cat(vec![z0, latents.clone().narrow(1, 0, steps - 1)], 1),
         };
         let inputs = Tensor::cat(vec![before, actions], 2).reshape([batch * steps, latent + width]);
         let rewards = self.reward.forward(inputs).reshape([batch, steps]);

@@ -138,20 +138,10 @@ impl Trainer {
 
     /// Errors of what is predicted of `windows`, by depth.
     pub fn errors(&self, windows: &Windows) -> Errors {
-        let (model, device) = (self.model.valid(), self.device.clone().inner());
-        let [o, a, t] = [self.sizes.observations, self.sizes.actions, windows.horizon];
+        let (model, t) = (self.model(), windows.horizon);
         let mut errors = Errors { state: vec![0.0; t], reward: vec![0.0; t] };
-        for first in (0..windows.size).step_by(TESTED_AT_ONCE) {
-            let size = TESTED_AT_ONCE.min(windows.size - first);
-            let part = |numbers: &[f32], width: usize| numbers[first * width..][..size * width].to_vec();
-            let windows = Windows {
-                size,
-                horizon: t,
-                observations: part(&windows.observations, (t + 1) * o),
-                actions: part(&windows.actions, t * a),
-                rewards: part(&windows.rewards, t),
-            };
-            let Given { first, actions, states, rewards } = Given::of(&windows, self.sizes, &device);
+        for given in self.in_parts(windows) {
+            let Given { first, actions, states, rewards } = given;
             let foretold = model.forward(first, actions);
             let sums = |squares: Tensor<2>, to: &mut [f64]| {
                 let sums = squares.sum_dim(0).try_into_vec_as::<f32>().expect("errors are f32");
@@ -164,6 +154,28 @@ impl Trainer {
             *sum /= windows.size as f64;
         }
         errors
+    }
+
+    /// Windows as tensors without gradients, some at a time.
+    pub(super) fn in_parts(&self, windows: &Windows) -> impl Iterator<Item = Given> {
+        let [o, a, t] = [self.sizes.observations, self.sizes.actions, windows.horizon];
+        (0..windows.size).step_by(TESTED_AT_ONCE).map(move |first| {
+            let size = TESTED_AT_ONCE.min(windows.size - first);
+            let part = |numbers: &[f32], width: usize| numbers[first * width..][..size * width].to_vec();
+            let windows = Windows {
+                size,
+                horizon: t,
+                observations: part(&windows.observations, (t + 1) * o),
+                actions: part(&windows.actions, t * a),
+                rewards: part(&windows.rewards, t),
+            };
+            Given::of(&windows, self.sizes, &self.device.clone().inner())
+        })
+    }
+
+    /// The model as it is, without gradients.
+    pub(super) fn model(&self) -> TrajectoryModel {
+        self.model.valid()
     }
 
     /// Everything that is needed to go on.
@@ -193,15 +205,15 @@ impl Trainer {
 }
 
 /// Windows as tensors.
-struct Given {
+pub(super) struct Given {
     /// s_0: `[B, O]`
-    first: Tensor<2>,
+    pub first: Tensor<2>,
     /// `[B, T, A]`
-    actions: Tensor<3>,
+    pub actions: Tensor<3>,
     /// s_1 … s_T: `[B, T, O]`
-    states: Tensor<3>,
+    pub states: Tensor<3>,
     /// `[B, T]`
-    rewards: Tensor<2>,
+    pub rewards: Tensor<2>,
 }
 
 impl Given {
@@ -252,7 +264,7 @@ pub fn persistence(windows: &Windows, observations: usize) -> Errors {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::tests::tiny;
     use crate::config::{ControlForm, DynamicsKind};
@@ -275,7 +287,7 @@ mod tests {
     }
 
     /// A damped rotation that is pushed; the reward is its second number less the action.
-    fn recording() -> Recording {
+    pub fn recording() -> Recording {
         let mut stream = Stream::new(1, "test");
         let episode = |_| {
             let mut s = [stream.normal(1)[0], stream.normal(1)[0]];
@@ -290,7 +302,7 @@ mod tests {
         Recording { observation_dim: 2, action_dim: 1, episodes: (0..20).map(episode).collect() }
     }
 
-    fn trainer(dynamics: DynamicsKind, updates: u64) -> Trainer {
+    pub fn trainer(dynamics: DynamicsKind, updates: u64) -> Trainer {
         let mut model = tiny(dynamics).model;
         model.koopman.control.form = ControlForm::Additive;
         Trainer::new(&model, &config(updates), SIZES, 1, &crate::device::cpu())
