@@ -138,6 +138,72 @@ fn mistakes_are_named_before_anything_runs() {
     refused(&["--variants", "koopman:train.horizon=6"], 2, "no episode to learn from has 6 steps");
     refused(&["--variants", "koopman,far:model.dynamics=gru;test.horizon=1"], 2, "variants are tested alike");
     refused(&["--device", "cuda:7x"], 2, "unknown device `cuda:7x`");
+    refused(&["--test", &fixture("d4rl")], 2, "this very recording");
+    refused(&["--test", "absent.hdf5"], 1, "absent.hdf5");
+    refused(&["--test", &format!("long={}", fixture("minari")), "--set", "test.horizon=5"], 2, "has 5 steps");
+}
+
+fn fixture(name: &str) -> String {
+    format!("{}/tests/data/{name}.hdf5", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What was fitted is judged on another recording later on, without another update; what was known stays as it was.
+#[test]
+fn models_are_tested_on_other_recordings_without_learning_from_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("runs/x/tiny/koopman/seed1");
+    let words = ["--variants", "koopman,gru", "--seeds", "1", "--updates", "20"];
+    assert!(offline(folder.path(), &words).output().unwrap().status.success());
+    let (errors, losses) = (read(&run.join("errors.csv")), read(&run.join("train.csv")));
+    assert!(!run.join("tests.csv").exists());
+
+    let test = format!("other={}", fixture("minari"));
+    let words = [&words[..], &["--test", &test]].concat();
+    let output = offline(folder.path(), &words).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("2 cells, 2 to do"), "{}", said(&output));
+    assert_eq!((read(&run.join("errors.csv")), read(&run.join("train.csv"))), (errors.clone(), losses));
+    let out = folder.path().join("results/x");
+    let (page, tests) = (read(&out.join("README.md")), read(&out.join("tests.csv")));
+    assert!(page.contains("### tiny, tested on other") && page.contains("of which nothing was learned"));
+    assert!(page.contains("tiny-on-other-state.svg") && out.join("tiny-on-other-reward.svg").exists());
+    assert_eq!(tests.lines().count(), 1 + 2 * 2, "variants × depths: {tests}");
+    let own = errors.lines().nth(1).unwrap().split(',').nth(1).unwrap();
+    let there = tests.lines().find(|row| row.starts_with("tiny,other,koopman,1,1,")).unwrap();
+    let ratio = there.split(',').nth(5).unwrap().parse::<f64>().unwrap() / own.parse::<f64>().unwrap();
+    assert!(ratio > 1.5, "episodes that go on where those of the data set end: {there}, {own}");
+
+    // once is enough, with the results alone as well, and without asking again
+    fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    for words in [&words[..], &words[..6]] {
+        let again = offline(folder.path(), words).output().unwrap();
+        assert!(said(&again).contains("2 cells, 0 to do"), "{}", said(&again));
+    }
+    // another recording by that name
+    let last = words.len() - 1;
+    let renamed = format!("other={}", fixture("d4rl_no_timeouts"));
+    let output = offline(folder.path(), &[&words[..last], &[&renamed]].concat()).output().unwrap();
+    assert!(said(&output).contains("give --test another name"), "{}", said(&output));
+}
+
+/// A mode a row and depth: those of a Koopman latent of 16 numbers, eight, which hold all variance.
+#[test]
+fn koopman_dynamics_show_their_modes() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["--variants", "koopman,mlp", "--seeds", "1", "--updates", "20"];
+    assert!(offline(folder.path(), &words).output().unwrap().status.success());
+    let kept = folder.path().join("results/x/runs/tiny");
+    let modes = read(&kept.join("koopman/seed1/modes.csv"));
+    assert!(modes.starts_with("mode,re,im,share,steps_ahead,missed,changed\n"), "{modes}");
+    assert_eq!(modes.lines().count(), 1 + 8, "windows have two steps, and modes are judged after 1: {modes}");
+    let share = |row: &str| row.split(',').nth(3).unwrap().parse::<f64>().unwrap();
+    assert!((modes.lines().skip(1).map(share).sum::<f64>() - 1.0).abs() < 1e-5, "{modes}");
+    assert!(!kept.join("mlp/seed1/modes.csv").exists());
+    let out = folder.path().join("results/x");
+    let page = read(&out.join("README.md"));
+    assert!(page.contains("![eigenvalues](tiny-spectrum.svg)"), "{page}");
+    let table = page.split("| in half |").nth(1).unwrap();
+    assert!(table.lines().nth(2).unwrap().starts_with("| koopman | "), "{table}");
+    assert!(read(&out.join("tiny-spectrum.svg")).contains("missed after 1 steps"));
 }
 
 /// A cell's files are of one recording and one set of settings.

@@ -12,6 +12,7 @@ Examples:
   td-koopman offline --data hopper=hopper-expert.hdf5 --jobs 2             a file in the layout of D4RL or Minari
   td-koopman offline --data cheetah=runs/kernels/cheetah-run --variants koopman,gru --seeds 1..5
   td-koopman offline --data a=runs/a --data b=runs/b,more.hdf5 --updates 20000 --out results/mine
+  td-koopman offline --data medium.hdf5 --test expert=expert.hdf5          how do they do where another policy goes?
   td-koopman offline --data runs/a --variants 'koopman,slow:model.dynamics=koopman;model.koopman.eigenvalues.mu_init=-0.02'
   td-koopman eval RUN --episodes 100 --record expert.hdf5                  record episodes of a trained agent
 
@@ -23,6 +24,10 @@ pub struct OfflineArgs {
     /// several paths are joined. May be repeated, a data set each
     #[arg(long, required = true, value_name = "[NAME=]PATH[,PATH...]")]
     pub data: Vec<String>,
+    /// Another recording that models are tested on, too, and of which nothing is learned: of another policy, say, or of a changed body;
+    /// by the models of all data sets of such observations and actions. May be repeated
+    #[arg(long, value_name = "[NAME=]PATH[,PATH...]")]
+    pub test: Vec<String>,
     /// Variants, comma-separated: a dynamics (koopman, mlp, gru, transformer, dssm), or a label with settings, LABEL:KEY=VALUE;KEY=VALUE
     #[arg(long, value_name = "VARIANT[,...]", default_value = "koopman,mlp,gru,transformer,dssm")]
     pub variants: String,

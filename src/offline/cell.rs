@@ -2,12 +2,13 @@
 
 use super::config::OfflineConfig;
 use super::data::Prepared;
+use super::measured::{self, Elsewhere, Measured, read_rows, write_rows};
 use crate::checkpoint::numbers;
 use crate::config::leaves;
 use crate::record::{Clock, say};
 use crate::report::write_atomically;
 use crate::train::{Outcome, lock, refuse_differences};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use indicatif::{HumanDuration, ProgressBar};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -18,17 +19,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use td_koopman_agents::device;
 use td_koopman_agents::learner::Parameter;
-use td_koopman_agents::offline::{Errors, Sizes, Trainer, TrainerState, UpdateLosses, count};
+use td_koopman_agents::offline::{Sizes, Trainer, TrainerState, UpdateLosses, count};
 use toml::{Table, Value};
 
 /// Updates of a row of `train.csv`; a cell stops and saves between rows.
 const ROW: u64 = 10;
 const STATE: &str = "trainer.safetensors";
 const LOSSES: &str = "train.csv";
-const ERRORS: &str = "errors.csv";
 const CONFIG: &str = "config.toml";
-/// Small files that are worth keeping.
-pub const KEPT: [&str; 4] = [CONFIG, ERRORS, LOSSES, "provenance.txt"];
+/// Small files that are worth keeping, besides what was measured.
+pub const KEPT: [&str; 3] = [CONFIG, LOSSES, "provenance.txt"];
 
 /// A cell of an offline study.
 #[derive(Clone, Debug)]
@@ -45,15 +45,8 @@ pub struct Cell {
     pub seed: u64,
     /// Its settings.
     pub config: OfflineConfig,
-}
-
-/// What was measured of a cell.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
-    /// Errors by depth.
-    pub errors: Errors,
-    /// CPU seconds of all updates; NaN where they are not known.
-    pub cpu_seconds: f64,
+    /// Other recordings that it is tested on.
+    pub elsewhere: Vec<Elsewhere>,
 }
 
 /// A row of `train.csv`: means over the updates since the last one.
@@ -64,14 +57,6 @@ struct Row {
     consistency_loss: f64,
     reward_loss: f64,
     cpu_seconds: f64,
-}
-
-/// A row of `errors.csv`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Depth {
-    steps_ahead: usize,
-    state_mse: f64,
-    reward_mse: f64,
 }
 
 impl Cell {
@@ -120,19 +105,10 @@ impl Cell {
     /// There are files of a cell with other settings or another recording.
     pub fn measured(&self, folder: &Path) -> Result<Option<Measured>> {
         self.refuse_foreign(folder)?;
-        let path = folder.join(ERRORS);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let damaged = || format!("{} is damaged: remove it, and the cell is judged again", path.display());
-        let rows: Vec<Depth> = read_rows(&path).with_context(damaged)?;
-        ensure!(rows.len() == self.config.test.horizon, damaged());
-        let errors = Errors {
-            state: rows.iter().map(|row| row.state_mse).collect(),
-            reward: rows.iter().map(|row| row.reward_mse).collect(),
-        };
+        let Some(measured) = measured::read(folder, &self.config, &self.elsewhere)? else { return Ok(None) };
         let losses: Vec<Row> = read_rows(&folder.join(LOSSES)).unwrap_or_default();
-        Ok(Some(Measured { errors, cpu_seconds: losses.last().map_or(f64::NAN, |row| row.cpu_seconds) }))
+        let cpu_seconds = losses.last().map_or(f64::NAN, |row| row.cpu_seconds);
+        Ok(Some(Measured { cpu_seconds, ..measured }))
     }
 
     /// Fits the model and judges it in `folder`, going on with what is there.
@@ -199,12 +175,12 @@ impl Cell {
             }
         }
         save(&trainer, &rows)?;
-        let Errors { state, reward } = trainer.errors(&data.test);
-        let depths = state.into_iter().zip(reward).enumerate();
-        let depths: Vec<Depth> = depths
-            .map(|(k, (state_mse, reward_mse))| Depth { steps_ahead: k + 1, state_mse, reward_mse })
-            .collect();
-        write_rows(&folder.join(ERRORS), &depths)?;
+        measured::write_errors(folder, &trainer.errors(&data.test))?;
+        let found = self.elsewhere.iter().cloned().zip(data.elsewhere.iter().map(|w| trainer.errors(w)));
+        measured::write_tests(folder, &found.collect::<Vec<_>>())?;
+        if let Some(modes) = trainer.modes(&data.test) {
+            measured::write_modes(folder, &modes)?;
+        }
         Ok(Outcome::Finished)
     }
 }
@@ -248,17 +224,6 @@ impl Drop for Pace {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
-}
-
-fn write_rows<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    rows.iter().try_for_each(|row| writer.serialize(row))?;
-    write_atomically(path, &writer.into_inner()?)
-}
-
-fn read_rows<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>> {
-    let read = || csv::Reader::from_path(path)?.deserialize().collect::<csv::Result<Vec<T>>>();
-    read().with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A trainer as a file: its parameters, with the counter and the stream in the header.

@@ -1,5 +1,6 @@
 //! Where recordings come from: replays of runs, and files.
 
+use super::measured::Elsewhere;
 use super::{OfflineConfig, hdf5};
 use crate::checkpoint::Checkpoint;
 use crate::config::ConfigError;
@@ -9,7 +10,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use td_koopman_agents::config::DynamicsKind;
-use td_koopman_agents::offline::{Recording, RecordingError, Windows};
+use td_koopman_agents::offline::{Errors, Recording, RecordingError, Windows, persistence};
 use td_koopman_agents::rng::Stream;
 
 /// Folders below one that was named in which runs are looked for.
@@ -101,28 +102,123 @@ pub fn fingerprint(recording: &Recording) -> String {
     format!("{sum:08x}-{}", recording.transitions())
 }
 
+/// A data set of a study, and what is known of it: it can be large, and is read again where it is learned from.
+pub struct Data {
+    /// Where it comes from.
+    pub source: Source,
+    /// O and A.
+    pub dims: [usize; 2],
+    /// Of all its episodes.
+    pub transitions: usize,
+    /// How many there are.
+    pub episodes: usize,
+    /// Of those, how many are learned from.
+    pub learned: usize,
+    /// Which recording it is.
+    pub fingerprint: String,
+    /// Errors of the prediction that nothing changes.
+    pub nothing: Errors,
+    /// Other recordings that its models are tested on.
+    pub elsewhere: Vec<Other>,
+}
+
+/// A recording of which nothing is learned.
+pub struct Other {
+    /// Where it comes from.
+    pub source: Source,
+    /// Of all its episodes.
+    pub transitions: usize,
+    /// How many there are.
+    pub episodes: usize,
+    /// Which recording it is.
+    pub fingerprint: String,
+    /// Errors of the prediction that nothing changes, in units of what was learned from.
+    pub nothing: Errors,
+}
+
+impl Other {
+    /// As cells know it.
+    pub fn named(&self) -> Elsewhere {
+        Elsewhere { name: self.source.name.clone(), fingerprint: self.fingerprint.clone() }
+    }
+}
+
+impl Data {
+    /// Reads it, and sees to it that every variant finds windows in it and in those of `tests` that have its observations and actions.
+    pub fn read(source: Source, tests: &[(Source, Recording)], configs: &[OfflineConfig]) -> Result<Self> {
+        let recording = source.read()?;
+        let dims = |of: &Recording| [of.observation_dim, of.action_dim];
+        let (own, fingerprint) = (dims(&recording), fingerprint(&recording));
+        let (transitions, episodes) = (recording.transitions(), recording.episodes.len());
+        let tests: Vec<_> = tests.iter().filter(|(_, test)| dims(test) == own).collect();
+        for (source, test) in &tests {
+            test.require_windows(configs[0].test.horizon, "to be tested on", "test.horizon")
+                .with_context(|| format!("--test {}", source.name))?;
+        }
+        let prints: Vec<String> = tests.iter().map(|(_, test)| self::fingerprint(test)).collect();
+        if let Some(same) = prints.iter().position(|print| *print == fingerprint) {
+            return Err(ConfigError(format!(
+                "--test {}: models are fitted to this very recording, and tested on episodes kept from it anyhow",
+                tests[same].0.name
+            ))
+            .into());
+        }
+        let recordings = tests.iter().map(|(_, test)| test.clone()).collect();
+        let prepared = Prepared::new(recording, recordings, &configs[0])?;
+        for config in configs {
+            prepared.require_windows(config)?;
+        }
+        let mut elsewhere = Vec::new();
+        for (((source, test), fingerprint), windows) in tests.iter().zip(prints).zip(&prepared.elsewhere) {
+            elsewhere.push(Other {
+                source: source.clone(),
+                transitions: test.transitions(),
+                episodes: test.episodes.len(),
+                fingerprint,
+                nothing: persistence(windows, own[0]),
+            });
+        }
+        Ok(Self {
+            source,
+            dims: own,
+            transitions,
+            episodes,
+            learned: prepared.train.episodes.len(),
+            fingerprint,
+            nothing: persistence(&prepared.test, own[0]),
+            elsewhere,
+        })
+    }
+}
+
 /// A recording as models meet it: split, and in units of what is learned from.
 pub struct Prepared {
     /// What is learned from.
     pub train: Recording,
     /// What is predicted to judge models.
     pub test: Windows,
+    /// The same of other recordings.
+    pub elsewhere: Vec<Windows>,
 }
 
 impl Prepared {
-    /// Splits `recording` and draws test windows.
+    /// Splits `recording` and draws test windows, of it and of recordings of which nothing is learned.
     ///
     /// # Errors
     /// Too few episodes, or none that is long enough.
-    pub fn new(recording: Recording, config: &OfflineConfig) -> Result<Self> {
+    pub fn new(recording: Recording, elsewhere: Vec<Recording>, config: &OfflineConfig) -> Result<Self> {
         let seed = config.data.seed;
         let [train, test] = recording.split(config.data.test_share, &mut Stream::new(seed, "split"))?;
         let scale = train.scale();
         let [train, test] = [train, test].map(|part| part.standardised(&scale));
-        test.require_windows(config.test.horizon, "to be tested on", "test.horizon")?;
-        let mut stream = Stream::new(seed, "test windows");
-        let test = test.windows(config.test.windows, config.test.horizon, &mut stream);
-        let prepared = Self { train, test };
+        let windows = |part: &Recording| -> Result<Windows> {
+            part.require_windows(config.test.horizon, "to be tested on", "test.horizon")?;
+            let mut stream = Stream::new(seed, "test windows");
+            Ok(part.windows(config.test.windows, config.test.horizon, &mut stream))
+        };
+        let test = windows(&test)?;
+        let elsewhere = elsewhere.into_iter().map(|part| windows(&part.standardised(&scale)));
+        let prepared = Self { train, test, elsewhere: elsewhere.collect::<Result<_>>()? };
         prepared.require_windows(config)?;
         Ok(prepared)
     }

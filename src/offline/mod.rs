@@ -8,6 +8,8 @@ pub mod hdf5;
 mod cell;
 mod config;
 mod data;
+mod measured;
+mod modes_report;
 mod report;
 mod tape;
 
@@ -27,44 +29,14 @@ use crate::study::text::{command_line, slug, this_program};
 use crate::train;
 use anyhow::{Context, Result};
 use args::OfflineArgs;
-use cell::{Cell, KEPT, Measured};
-use data::{Prepared, fingerprint};
+use cell::{Cell, KEPT};
+use data::{Data, Prepared};
+use measured::{FILES, Measured};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use td_koopman_agents::device;
-use td_koopman_agents::offline::{Errors, persistence};
-
-/// A data set of a study, and what is known of it: it can be large, and is read again where it is learned from.
-struct Data {
-    source: Source,
-    /// O and A.
-    dims: [usize; 2],
-    transitions: usize,
-    episodes: usize,
-    /// Of those, how many are learned from.
-    learned: usize,
-    fingerprint: String,
-    /// Errors of the prediction that nothing changes.
-    nothing: Errors,
-}
-
-impl Data {
-    /// Reads it, and sees to it that every variant finds windows in it.
-    fn read(source: Source, configs: &[OfflineConfig]) -> Result<Self> {
-        let recording = source.read()?;
-        let [o, a] = [recording.observation_dim, recording.action_dim];
-        let (transitions, episodes) = (recording.transitions(), recording.episodes.len());
-        let fingerprint = fingerprint(&recording);
-        let prepared = Prepared::new(recording, &configs[0])?;
-        for config in configs {
-            prepared.require_windows(config)?;
-        }
-        let learned = prepared.train.episodes.len();
-        let nothing = persistence(&prepared.test, o);
-        Ok(Self { source, dims: [o, a], transitions, episodes, learned, fingerprint, nothing })
-    }
-}
+use td_koopman_agents::offline::Recording;
 
 /// An offline study.
 pub struct Offline {
@@ -84,6 +56,8 @@ impl Offline {
         let sources = args.data.iter().map(|text| Source::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<&String> = sources.iter().map(|source| &source.name).collect();
         distinct("--data", &names)?;
+        let tests = args.test.iter().map(|text| Source::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        distinct("--test", &tests.iter().map(|source| &source.name).collect::<Vec<_>>())?;
         let variants = list(&args.variants, ',')?
             .iter()
             .map(|text| Variant::parse(text))
@@ -127,11 +101,26 @@ impl Offline {
             let (number, all) = (first * cells_of_each + 1, sources.len() * cells_of_each);
             return Err(ConfigError(format!("--cell {number}: this study has the cells 1 to {all}")).into());
         }
+        let known = |test: Source| -> Result<(Source, Recording)> {
+            let recording = test.read()?;
+            Ok((test, recording))
+        };
+        let tests = tests.into_iter().map(known).collect::<Result<Vec<_>>>()?;
         let read = |source: Source| -> Result<Data> {
             let name = source.name.clone();
-            Data::read(source, &configs).with_context(|| format!("data set `{name}`"))
+            Data::read(source, &tests, &configs).with_context(|| format!("data set `{name}`"))
         };
         let data = sources.into_iter().skip(first).take(count).map(read).collect::<Result<Vec<_>>>()?;
+        let is_used = |name: &str| data.iter().flat_map(|of| &of.elsewhere).any(|of| of.source.name == name);
+        if let Some((test, recording)) =
+            tests.iter().find(|(test, _)| args.cell.is_none() && !is_used(&test.name))
+        {
+            return Err(ConfigError(format!(
+                "--test {}: no --data has observations of {} numbers and actions of {}",
+                test.name, recording.observation_dim, recording.action_dim
+            ))
+            .into());
+        }
         let mut cells = Vec::new();
         for of in &data {
             for (config, variant) in configs.iter().zip(&labels) {
@@ -143,6 +132,7 @@ impl Offline {
                         variant: variant.clone(),
                         seed,
                         config: config.clone(),
+                        elsewhere: of.elsewhere.iter().map(data::Other::named).collect(),
                     });
                 }
             }
@@ -173,7 +163,8 @@ impl Offline {
     pub fn run_cell(&self, number: usize, stop: &AtomicBool) -> Result<train::Outcome> {
         let cell = self.cells.iter().find(|cell| cell.number == number).expect("its data set was read");
         let of = self.data.iter().find(|of| of.source.name == cell.data).expect("its own data set");
-        cell.run(&Prepared::new(of.source.read()?, &cell.config)?, &self.folder(cell), stop)
+        let elsewhere = of.elsewhere.iter().map(|other| other.source.read()).collect::<Result<Vec<_>>>()?;
+        cell.run(&Prepared::new(of.source.read()?, elsewhere, &cell.config)?, &self.folder(cell), stop)
     }
 
     /// Does what is missing, `parallel` cells at a time, then writes the page; if it is stopped, of what is finished.
@@ -233,8 +224,12 @@ impl Offline {
     fn keep(&self, cell: &Cell) -> Result<Option<Measured>> {
         let Some((measured, folder)) = self.finished(cell)? else { return Ok(None) };
         let kept = self.kept(cell);
-        for name in KEPT.iter().filter(|_| folder != kept) {
+        for name in KEPT.iter().chain(&FILES).filter(|_| folder != kept) {
             let from = folder.join(name);
+            // not every cell has modes, or is tested elsewhere
+            if FILES.contains(name) && !from.exists() {
+                continue;
+            }
             let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
             write_atomically(&kept.join(name), &bytes)?;
         }
@@ -259,6 +254,7 @@ impl Offline {
         let mut words = vec!["offline".to_owned()];
         let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
         args.data.iter().for_each(|data| flag("data", data.clone()));
+        args.test.iter().for_each(|test| flag("test", test.clone()));
         flag("variants", args.variants.clone());
         flag("seeds", args.seeds.clone());
         args.updates.iter().for_each(|n| flag("updates", n.to_string()));

@@ -1,7 +1,9 @@
 //! What an offline study leaves to be committed: a page, its numbers, a picture a data set.
 
-use super::cell::{Cell, Measured};
-use super::{Data, Offline};
+use super::cell::Cell;
+use super::data::{Data, Other};
+use super::measured::Measured;
+use super::{Offline, modes_report};
 use crate::provenance::COMMIT;
 use crate::record::say;
 use crate::report::{Axes, Curve, Point, write_atomically, write_svg_over};
@@ -16,11 +18,14 @@ use td_koopman_agents::offline::{Errors, count};
 /// Depths that the tables show.
 const DEPTHS: [usize; 6] = [1, 5, 10, 20, 50, 100];
 
-type Known = [Option<Measured>];
+pub type Known = [Option<Measured>];
 
 /// Writes everything into the study's folder.
 pub fn write(study: &Offline, measured: &Known, failures: &[Option<String>]) -> Result<()> {
     write_atomically(&study.out.join("errors.csv"), &table(study, measured)?)?;
+    if study.data.iter().any(|of| !of.elsewhere.is_empty()) {
+        write_atomically(&study.out.join("tests.csv"), &tests_table(study, measured)?)?;
+    }
     let mut page = head(study, measured);
     for of in &study.data {
         section(&mut page, study, of, measured);
@@ -38,7 +43,7 @@ pub fn write(study: &Offline, measured: &Known, failures: &[Option<String>]) -> 
 }
 
 /// The finished cells of a variant on a data set.
-fn of_variant<'a>(
+pub fn of_variant<'a>(
     study: &'a Offline,
     measured: &'a Known,
     data: &str,
@@ -54,13 +59,32 @@ fn table(study: &Offline, measured: &Known) -> Result<Vec<u8>> {
     writer.write_record(["data", "variant", "seed", "steps_ahead", "state_mse", "reward_mse"])?;
     for (cell, measured) in study.cells.iter().zip(measured) {
         let Some(Measured { errors, .. }) = measured else { continue };
-        for (k, (state, reward)) in errors.state.iter().zip(&errors.reward).enumerate() {
-            let start = [cell.data.clone(), cell.variant.clone(), cell.seed.to_string(), (k + 1).to_string()];
-            let numbers = [state, reward].map(|x| format!("{x:.6e}"));
-            writer.write_record(start.into_iter().chain(numbers))?;
+        let start = [cell.data.clone(), cell.variant.clone(), cell.seed.to_string()];
+        by_depth(&mut writer, &start, errors)?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+/// The same of recordings of which nothing is learned.
+fn tests_table(study: &Offline, measured: &Known) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["data", "test", "variant", "seed", "steps_ahead", "state_mse", "reward_mse"])?;
+    for (cell, measured) in study.cells.iter().zip(measured) {
+        let Some(Measured { elsewhere, .. }) = measured else { continue };
+        for (of, errors) in cell.elsewhere.iter().zip(elsewhere) {
+            let start = [&cell.data, &of.name, &cell.variant, &cell.seed.to_string()].map(String::clone);
+            by_depth(&mut writer, &start, errors)?;
         }
     }
     Ok(writer.into_inner()?)
+}
+
+fn by_depth(writer: &mut csv::Writer<Vec<u8>>, start: &[String], errors: &Errors) -> Result<()> {
+    for (k, (state, reward)) in errors.state.iter().zip(&errors.reward).enumerate() {
+        let numbers = [state, reward].map(|x| format!("{x:.6e}"));
+        writer.write_record(start.iter().cloned().chain([(k + 1).to_string()]).chain(numbers))?;
+    }
+    Ok(())
 }
 
 fn head(study: &Offline, measured: &Known) -> String {
@@ -107,7 +131,30 @@ fn section(page: &mut String, study: &Offline, of: &Data, measured: &Known) {
         of.fingerprint,
     );
     for part in [Part::State, Part::Reward] {
-        errors(page, study, of, measured, part);
+        errors(page, study, of, measured, part, None);
+    }
+    modes_report::write(page, study, name, measured);
+    for (i, other) in of.elsewhere.iter().enumerate() {
+        elsewhere(page, study, of, measured, i, other);
+    }
+}
+
+/// How the same models do on a recording of which nothing was learned.
+fn elsewhere(page: &mut String, study: &Offline, of: &Data, measured: &Known, i: usize, other: &Other) {
+    let (name, test) = (&of.source.name, &other.source.name);
+    let paths: Vec<String> = other.source.paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    let _ = write!(
+        page,
+        "\n### {name}, tested on {test}\n\nFrom {}: {} transitions in {} episodes, of which nothing was learned; units are those of \
+         {name}. *times* is the mean over that on {name}'s own episodes. Fingerprint {}.\n\n\
+         ![errors of states by depth]({name}-on-{test}-state.svg)\n\n![errors of rewards by depth]({name}-on-{test}-reward.svg)\n",
+        paths.join(", "),
+        other.transitions,
+        other.episodes,
+        other.fingerprint,
+    );
+    for part in [Part::State, Part::Reward] {
+        errors(page, study, of, measured, part, Some(i));
     }
 }
 
@@ -134,36 +181,43 @@ impl Part {
     }
 }
 
-/// A table of the errors of all variants, and a picture.
-fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part: Part) {
-    let (what, data, nothing) = (part.name(), &of.source.name, part.of(&of.nothing));
+/// A table of the errors of all variants on the data set's own episodes or on another recording, and a picture.
+fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part: Part, on: Option<usize>) {
+    let (what, data) = (part.name(), &of.source.name);
+    let other = on.map(|i| &of.elsewhere[i]);
+    let nothing = part.of(other.map_or(&of.nothing, |other| &other.nothing));
     let depths: Vec<usize> = DEPTHS.into_iter().filter(|&k| k <= nothing.len()).collect();
     let columns: String = depths.iter().map(|k| format!(" {k} |")).collect();
     let _ = write!(
         page,
-        "\nErrors of the {what}, so many steps ahead:\n\n| variant | parameters (dynamics) | trained on | seeds |{columns} mean | CPU s |\n\
-         |---|---:|---:|---:|{}---:|---:|\n",
+        "\nErrors of the {what}, so many steps ahead:\n\n| variant | parameters (dynamics) | trained on | seeds |{columns} mean |{} CPU s |\n\
+         |---|---:|---:|---:|{}---:|---:|{}\n",
+        if on.is_some() { " times |" } else { "" },
         "---:|".repeat(depths.len()),
+        if on.is_some() { "---:|" } else { "" },
     );
     let mut curves = Vec::new();
     for variant in &study.variants {
         let cells = of_variant(study, measured, data, variant);
         let Some((cell, _)) = cells.first() else { continue };
-        let seeds: Vec<&[f64]> = cells.iter().map(|(_, measured)| part.of(&measured.errors)).collect();
+        let found = cells.iter().map(|(_, of)| on.map_or(&of.errors, |i| &of.elsewhere[i]));
+        let seeds: Vec<&[f64]> = found.map(|errors| part.of(errors)).collect();
         let at = |k: usize| seeds.iter().map(|errors| errors[k - 1]).collect::<Vec<_>>();
         let means: Vec<f64> = seeds.iter().map(|errors| mean(errors)).collect();
         let numbers: String = depths.iter().map(|&k| format!(" {} |", error(mean(&at(k))))).collect();
         let parameters = count(&cell.config.model, of.dims[0], of.dims[1]);
         let seconds: Vec<f64> = cells.iter().map(|(_, measured)| measured.cpu_seconds).collect();
+        let own: Vec<f64> = cells.iter().map(|(_, measured)| mean(part.of(&measured.errors))).collect();
         let _ = writeln!(
             page,
-            "| {} | {} ({}) | {} | {} |{numbers} {} | {} |",
+            "| {} | {} ({}) | {} | {} |{numbers} {} |{} {} |",
             one_line(variant),
             parameters.total,
             parameters.dynamics,
             counted(cell.config.horizon(), "step"),
             cells.len(),
             interval(&means),
+            if on.is_some() { format!(" {} |", number(mean(&means) / mean(&own))) } else { String::new() },
             number(mean(&seconds)),
         );
         let point = |k: usize| {
@@ -174,8 +228,10 @@ fn errors(page: &mut String, study: &Offline, of: &Data, measured: &Known, part:
         curves.push(Curve::of_runs(format!("{variant} ({})", counted(cells.len(), "seed")), points));
     }
     let numbers: String = depths.iter().map(|&k| format!(" {} |", error(nothing[k - 1]))).collect();
-    let _ = writeln!(page, "| *nothing changes* | | | |{numbers} {} | |", error(mean(nothing)));
-    draw(study, data, what, &curves);
+    let end = if on.is_some() { " | |" } else { " |" };
+    let _ = writeln!(page, "| *nothing changes* | | | |{numbers} {} |{end}", error(mean(nothing)));
+    let name = other.map_or(data.clone(), |other| format!("{data}-on-{}", other.source.name));
+    draw(study, &name, what, &curves);
 }
 
 /// What makes the variants.
@@ -200,7 +256,7 @@ fn draw(study: &Offline, data: &str, what: &str, curves: &[Curve]) {
 }
 
 /// An error with three digits.
-fn error(value: f64) -> String {
+pub fn error(value: f64) -> String {
     if value.abs() < 0.01 { format!("{value:.2e}") } else { number(value) }
 }
 

@@ -9,6 +9,7 @@ mod heatmap;
 mod pen;
 mod plot;
 mod scatter;
+mod spectrum;
 
 pub use aggregate::{Aggregate, aggregate, common_grid};
 pub use chart::{Axes, write_svg, write_svg_over};
@@ -17,3 +18,4 @@ pub use file::write_atomically;
 pub use heatmap::{HeatMap, write_heatmap};
 pub use plot::plot;
 pub use scatter::{Dot, Scatter, write_scatter};
+pub use spectrum::{Disc, Eigenvalue, write_spectrum};

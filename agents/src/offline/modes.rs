@@ -22,12 +22,6 @@ pub struct Mode {
     pub changed: Vec<f64>,
 }
 
-/// What all latents together miss by, k steps ahead, over their variance.
-pub fn missed(modes: &[Mode], k: usize) -> f64 {
-    // what does not vary misses by nothing that counts
-    modes.iter().filter(|mode| mode.share > 0.0).map(|mode| mode.share * mode.missed[k - 1]).sum()
-}
-
 /// Sums over windows, and where it says so over their steps, of each of the D numbers of a latent.
 struct Sums {
     windows: f64,
@@ -111,6 +105,11 @@ mod tests {
     use crate::config::DynamicsKind;
     use crate::rng::Stream;
     use crate::test_support::values;
+
+    /// What all latents together miss by, k steps ahead, over their variance.
+    fn missed(modes: &[Mode], k: usize) -> f64 {
+        modes.iter().map(|mode| mode.share * mode.missed[k - 1]).sum()
+    }
 
     /// The same numbers from latents one by one; more windows than are taken at once.
     #[test]
