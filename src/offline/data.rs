@@ -272,6 +272,33 @@ mod tests {
         assert!(error(&folder.path().join("absent.hdf5")).contains("absent.hdf5"));
     }
 
+    /// Recordings of other systems are none of its business; one of this system that is too short is named.
+    #[test]
+    fn a_data_set_knows_what_its_models_are_tested_on() {
+        let settings = ["data.test_share=0.34", "train.horizon=2", "test.horizon=2", "test.windows=5"];
+        let config = crate::offline::config::tests::with(&settings).unwrap();
+        let read = |observation_dim: usize, steps: usize| {
+            let own = Source::parse(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/d4rl.hdf5")).unwrap();
+            let episode = td_koopman_agents::replay::Episode {
+                observations: vec![1.0; observation_dim * (steps + 1)],
+                actions: vec![0.0; 2 * steps],
+                rewards: vec![0.0; steps],
+            };
+            let other = Recording { observation_dim, action_dim: 2, episodes: vec![episode] };
+            let other = (Source { name: "other".into(), paths: Vec::new() }, other);
+            Data::read(own, &[other], std::slice::from_ref(&config))
+        };
+        let [own, foreign] = [3, 4].map(|dim| read(dim, 3).unwrap().elsewhere);
+        assert_eq!((own.len(), own[0].transitions, own[0].episodes, foreign.len()), (1, 3, 1, 0));
+        // nothing changes there: the states stay, and rewards of 0 are far from the mean of those that were learned from
+        assert!(own[0].nothing.state.iter().all(|&e| e == 0.0) && own[0].nothing.reward[0] > 0.1);
+        let error = format!("{:#}", read(3, 1).err().unwrap());
+        assert!(
+            error.contains("--test other") && error.contains("has 2 steps (the longest has 1)"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn a_number_a_length_and_an_order_make_another_recording() {
         let episode = |rewards: &[f32]| td_koopman_agents::replay::Episode {
