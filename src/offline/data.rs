@@ -144,32 +144,29 @@ impl Other {
 }
 
 impl Data {
-    /// Reads it, and sees to it that every variant finds windows in it and in those of `tests` that have its observations and actions.
+    /// Reads it, and sees to it that every variant finds windows in it and in those of `tests` that are other recordings of such a
+    /// system.
     pub fn read(source: Source, tests: &[(Source, Recording)], configs: &[OfflineConfig]) -> Result<Self> {
         let recording = source.read()?;
         let dims = |of: &Recording| [of.observation_dim, of.action_dim];
         let (own, fingerprint) = (dims(&recording), fingerprint(&recording));
         let (transitions, episodes) = (recording.transitions(), recording.episodes.len());
-        let tests: Vec<_> = tests.iter().filter(|(_, test)| dims(test) == own).collect();
-        for (source, test) in &tests {
+        // what is learned from is tested on episodes kept from it anyhow
+        let tests: Vec<_> = (tests.iter())
+            .map(|(source, test)| (source, test, self::fingerprint(test)))
+            .filter(|(_, test, print)| dims(test) == own && *print != fingerprint)
+            .collect();
+        for (source, test, _) in &tests {
             test.require_windows(configs[0].test.horizon, "to be tested on", "test.horizon")
                 .with_context(|| format!("--test {}", source.name))?;
         }
-        let prints: Vec<String> = tests.iter().map(|(_, test)| self::fingerprint(test)).collect();
-        if let Some(same) = prints.iter().position(|print| *print == fingerprint) {
-            return Err(ConfigError(format!(
-                "--test {}: models are fitted to this very recording, and tested on episodes kept from it anyhow",
-                tests[same].0.name
-            ))
-            .into());
-        }
-        let recordings = tests.iter().map(|(_, test)| test.clone()).collect();
+        let recordings = tests.iter().map(|(_, test, _)| Recording::clone(test)).collect();
         let prepared = Prepared::new(recording, recordings, &configs[0])?;
         for config in configs {
             prepared.require_windows(config)?;
         }
         let mut elsewhere = Vec::new();
-        for (((source, test), fingerprint), windows) in tests.iter().zip(prints).zip(&prepared.elsewhere) {
+        for ((source, test, fingerprint), windows) in tests.into_iter().zip(&prepared.elsewhere) {
             elsewhere.push(Other {
                 source: source.clone(),
                 transitions: test.transitions(),

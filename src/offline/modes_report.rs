@@ -46,14 +46,15 @@ pub fn write(page: &mut String, study: &Offline, data: &str, measured: &Known) {
     let mut discs = Vec::new();
     for (variant, cells) in &variants {
         let over_seeds = |of: &dyn Fn(&[ModeRow]) -> f64| {
-            number(mean(&cells.iter().map(|cell| of(&cell.modes)).collect::<Vec<_>>()))
+            mean(&cells.iter().map(|cell| of(&cell.modes)).collect::<Vec<_>>())
         };
         let radius = |rank: fn(usize) -> usize| {
-            over_seeds(&|modes| {
+            let of_seed = |modes: &[ModeRow]| {
                 let mut radii: Vec<f64> = at(modes, shown).map(|row| radius(row)).collect();
                 radii.sort_by(f64::total_cmp);
                 radii[rank(radii.len())]
-            })
+            };
+            number(over_seeds(&of_seed))
         };
         let by_depth = |what: fn(&ModeRow) -> f32| -> String {
             let at = |&k: &usize| {
@@ -69,8 +70,8 @@ pub fn write(page: &mut String, study: &Offline, data: &str, measured: &Known) {
             radius(|_| 0),
             radius(|n| n / 2),
             radius(|n| n - 1),
-            over_seeds(&|modes| in_half(modes, shown) as f64),
-            over_seeds(&|modes| share_of_true(modes, shown)),
+            format_args!("{:.1}", over_seeds(&|modes| in_half(modes, shown) as f64)),
+            number(over_seeds(&|modes| share_of_true(modes, shown))),
             by_depth(|row| row.missed),
             by_depth(|row| row.changed),
         );
