@@ -172,6 +172,7 @@ pub struct EvalArgs {
 Examples:
   td-koopman diagnose runs/cheetah-run-koopman-seed1 runs/cheetah-run-mlp-seed1
   td-koopman diagnose runs/cheetah-run-koopman-seed1 --eval-horizons 1,3,5,10,20 --episodes 3
+  td-koopman diagnose runs/cheetah-run-koopman-seed1 --spectrum s.svg    eigenvalues, and which modes do what they claim
 
 The same numbers are in model.csv of every run, a row an evaluation.")]
 pub struct DiagnoseArgs {
@@ -187,6 +188,10 @@ pub struct DiagnoseArgs {
     /// Seed of windows and episodes
     #[arg(long, default_value_t = 1000)]
     pub seed: u64,
+    /// Draw the eigenvalues of the runs with Koopman dynamics, a disc a run: areas are shares of the latent's variance, shades how far
+    /// a mode misses the latents that came, over its variance
+    #[arg(long, value_name = "FILE.svg")]
+    pub spectrum: Option<PathBuf>,
     /// Change one key of all runs, e.g. threads=1; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

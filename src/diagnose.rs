@@ -5,7 +5,8 @@ use crate::task::Task;
 use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 use td_koopman_agents::agent::{Agent, Schedule};
-use td_koopman_agents::replay::Replay;
+use td_koopman_agents::modes::Mode;
+use td_koopman_agents::replay::{Batch, Replay};
 use td_koopman_agents::rng::Stream;
 
 /// Sequences that the model is judged on.
@@ -19,9 +20,18 @@ pub fn model(agent: &Agent, replay: &Replay, seed: u64, env_step: u64) -> Vec<Va
     if replay.is_empty() {
         return Vec::new();
     }
-    let mut stream = Stream::new(seed, &format!("diagnosis {env_step}"));
-    let windows = replay.windows(WINDOWS, agent.foresight(), &mut stream);
+    let windows = windows(agent, replay, seed, env_step);
     agent.diagnose(&windows).into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+/// What Koopman modes do on the same sequences; `None` with other dynamics, or without a replay.
+pub fn modes(agent: &Agent, replay: &Replay, seed: u64, env_step: u64) -> Option<Vec<Mode>> {
+    if replay.is_empty() { None } else { agent.modes(&windows(agent, replay, seed, env_step)) }
+}
+
+fn windows(agent: &Agent, replay: &Replay, seed: u64, env_step: u64) -> Batch {
+    let mut stream = Stream::new(seed, &format!("diagnosis {env_step}"));
+    replay.windows(WINDOWS, agent.foresight(), &mut stream)
 }
 
 /// Mean returns of the same episodes at several planning horizons, as `return_hH`; `None` if `stop` was raised meanwhile.

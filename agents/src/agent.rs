@@ -6,6 +6,7 @@ mod fused;
 use crate::config::{AgentConfig, Continuation, DepthWeights, Recipe};
 use crate::diagnosis::{DEPTHS, Foresight};
 use crate::learner::{Learner, LearnerState, ParameterError, Update};
+use crate::model::dynamics::Complex;
 use crate::model::{Pick, Reduce, Returns, Tail};
 use crate::planner::{self, Candidates, Mode, Noise, Plan, Warm, rescore};
 use crate::replay::Batch;
@@ -215,6 +216,11 @@ impl Agent {
     pub fn foresight(&self) -> usize {
         let deepest = DEPTHS[DEPTHS.len() - 1];
         self.config.model.max_horizon().map_or(deepest, |max| deepest.min(max))
+    }
+
+    /// λ̄ of Koopman dynamics.
+    pub(crate) fn lambda(&self) -> Option<Complex> {
+        self.learner.online().world().dynamics.lambda()
     }
 
     /// Encodes a batch, and predicts it from its first observations and its actions.

@@ -4,6 +4,7 @@
 //! steps before it shows in the returns.
 
 use crate::agent::Agent;
+use crate::modes::{Claims, Mode};
 use crate::replay::Batch;
 use std::ops::Range;
 
@@ -47,6 +48,21 @@ impl Agent {
     ///   time-invariant system that has the batch's mean gate: 1 means that the prediction is linear.
     pub fn diagnose(&self, batch: &Batch) -> Vec<(&'static str, f64)> {
         diagnose(batch, &self.foresee(batch))
+    }
+
+    /// The modes of Koopman dynamics on `batch`, up to [`Agent::foresight`] steps deep; `None` with other dynamics.
+    pub fn modes(&self, batch: &Batch) -> Option<Vec<Mode>> {
+        let (k, foresight) = (batch.horizon, self.foresee(batch));
+        let d = foresight.latent_dim;
+        let mut claims = Claims::new(self.lambda()?, k);
+        let windows =
+            foresight.latents.chunks_exact((k + 1) * d).zip(foresight.predicted.chunks_exact(k * d));
+        for ((latents, predicted), mask) in windows.zip(batch.mask.chunks_exact(k)) {
+            // padding comes behind what is real
+            let real = mask.iter().take_while(|&&m| m == 1.0).count() * d;
+            claims.add(&latents[..d], &latents[d..d + real], &predicted[..real]);
+        }
+        Some(claims.modes())
     }
 }
 
@@ -209,7 +225,7 @@ mod tests {
             replay.add(&episode, Ending::Truncated).unwrap();
             replay
         };
-        let judge = |dynamics, form| {
+        let trained = |dynamics, form| {
             let mut config = tiny(dynamics);
             config.model.koopman.control.form = form;
             let mut agent = Agent::new(&config, 4, 2, &mut Stream::new(1, "init"), &crate::device::cpu());
@@ -218,6 +234,10 @@ mod tests {
                 parameter.values = stream.uniform(parameter.values.len(), -0.5, 0.5);
             }
             agent.import(&state).unwrap();
+            agent
+        };
+        let judge = |dynamics, form| {
+            let agent = trained(dynamics, form);
             agent.diagnose(&replay().windows(64, agent.foresight(), &mut Stream::new(3, "test")))
         };
         for dynamics in DynamicsKind::ALL {
@@ -230,5 +250,15 @@ mod tests {
         assert!((share(ControlForm::Additive) - 1.0).abs() < 1e-9);
         let gated = share(ControlForm::Gated);
         assert!(gated < 0.999, "{gated}");
+
+        // what modes miss by comes to what the latent does, where the second step is padding
+        let agent = trained(DynamicsKind::Koopman, ControlForm::Gated);
+        let mut windows = replay().windows(64, 2, &mut Stream::new(3, "test"));
+        windows.mask.iter_mut().skip(1).step_by(2).for_each(|mask| *mask = 0.0);
+        let modes = agent.modes(&windows).unwrap();
+        let missed: f64 = modes.iter().map(|mode| mode.share * mode.missed[0]).sum();
+        let known = value(&agent.diagnose(&windows), "latent_error_1");
+        assert!((missed / known - 1.0).abs() < 1e-5, "{missed} instead of {known}");
+        assert_eq!(trained(DynamicsKind::Mlp, ControlForm::Gated).modes(&windows), None);
     }
 }

@@ -14,6 +14,7 @@ pub mod diagnosis;
 pub mod inference;
 pub mod learner;
 pub mod model;
+pub mod modes;
 pub mod offline;
 pub mod ops;
 pub mod planner;

@@ -3,8 +3,10 @@
 use super::{INTERRUPTED, stop_on_ctrl_c, with_threads};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{DiagnoseArgs, settings, whole_numbers};
-use crate::config::{Layer, RunConfig, resolve};
-use crate::diagnose::{Value, model, returns};
+use crate::config::{ConfigError, Layer, RunConfig, resolve};
+use crate::diagnose::{Value, model, modes, returns};
+use crate::provenance::COMMIT;
+use crate::report::{Disc, Eigenvalue, write_spectrum};
 use crate::task::Task;
 use crate::train::restore;
 use anyhow::Result;
@@ -13,7 +15,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
+use td_koopman_agents::config::DynamicsKind;
+use td_koopman_agents::modes::Mode;
 use td_koopman_agents::replay::Replay;
+
+/// The depth, in decisions, at which modes are judged in a picture.
+const SHOWN: usize = 5;
 
 /// Prints what the models of some runs are worth.
 pub fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
@@ -27,11 +34,23 @@ pub fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
 /// A table of both for the newest checkpoints of some runs, a column a run; `None` if `stop` was raised meanwhile.
 fn table(args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<String>> {
     let configs = args.runs.iter().map(|run| configuration(run, args)).collect::<Result<Vec<_>>>()?;
-    let mut columns = Vec::new();
-    for (run, config) in args.runs.iter().zip(&configs) {
-        let values = with_threads(config.threads, || examine(run, config, args, stop))?;
-        let Some(values) = values else { return Ok(None) };
+    let koopman = |config: &RunConfig| config.model.dynamics == DynamicsKind::Koopman;
+    if args.spectrum.is_some() && !configs.iter().any(koopman) {
+        return Err(
+            ConfigError("--spectrum draws Koopman dynamics, and none of these runs has them".into()).into()
+        );
+    }
+    let (mut columns, mut discs) = (Vec::new(), Vec::new());
+    for (i, (run, config)) in args.runs.iter().zip(&configs).enumerate() {
+        let examined = with_threads(config.threads, || examine(run, config, args, stop))?;
+        let Some((values, modes)) = examined else { return Ok(None) };
         columns.push(values);
+        discs.extend(modes.map(|modes| disc(i + 1, run, &modes)));
+    }
+    if let Some(path) = &args.spectrum {
+        let subtitle = format!("areas: shares of the latent's variance; commit {COMMIT}");
+        let shade = format!("missed after {SHOWN} decisions, over the mode's variance");
+        write_spectrum(path, "eigenvalues, and how true their modes are", &subtitle, &shade, &discs)?;
     }
     Ok(Some(lay_out(&args.runs.iter().map(|run| run.display().to_string()).collect::<Vec<_>>(), &columns)))
 }
@@ -51,7 +70,7 @@ fn examine(
     config: &RunConfig,
     args: &DiagnoseArgs,
     stop: &AtomicBool,
-) -> Result<Option<Vec<Value>>> {
+) -> Result<Option<(Vec<Value>, Option<Vec<Mode>>)>> {
     let mut task = Task::open(&config.env, config.train.action_repeat)?;
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
     let (agent, state, saved) = Checkpoint::read_newest(run, |checkpoint| {
@@ -62,14 +81,27 @@ fn examine(
     replay.import(saved)?;
     let mut values = vec![("env_step".into(), state.env_step as f64)];
     values.extend(model(&agent, &replay, args.seed, state.env_step));
+    let modes = args.spectrum.as_ref().and_then(|_| modes(&agent, &replay, args.seed, state.env_step));
     let schedule = agent.schedule(state.episode_start());
     let returns =
         returns(&agent, &mut task, schedule, &config.evaluation.horizons, args.episodes, args.seed, stop);
     task.require_alive()?;
     Ok(returns.map(|returns| {
         values.extend(returns);
-        values
+        (values, modes)
     }))
+}
+
+/// The eigenvalues of a run, by its number in the table.
+fn disc(number: usize, run: &Path, modes: &[Mode]) -> Disc {
+    let name = run.file_name().unwrap_or(run.as_os_str()).to_string_lossy();
+    // as much as has room below a disc
+    let label: String = format!("{number}  {name}").chars().take(28).collect();
+    let eigenvalue = |mode: &Mode| {
+        let residual = mode.missed.get(SHOWN - 1).copied().unwrap_or(f64::NAN);
+        Eigenvalue { re: mode.lambda[0], im: mode.lambda[1], share: mode.share, residual }
+    };
+    Disc { label, eigenvalues: modes.iter().map(eigenvalue).collect() }
 }
 
 /// A line a number, a column a run.

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use td_koopman_agents::config::DynamicsKind;
-use td_koopman_agents::offline::{Errors, Mode};
+use td_koopman_agents::modes::Mode;
+use td_koopman_agents::offline::Errors;
 
 const ERRORS: &str = "errors.csv";
 const TESTS: &str = "tests.csv";

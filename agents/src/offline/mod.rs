@@ -10,6 +10,5 @@ mod recording;
 mod trainer;
 
 pub use model::{Foretold, TrajectoryModel, count};
-pub use modes::Mode;
 pub use recording::{Recording, RecordingError, Scale, Windows};
 pub use trainer::{Errors, Sizes, Trainer, TrainerState, TrainingConfig, UpdateLosses, persistence};

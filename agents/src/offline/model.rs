@@ -71,10 +71,7 @@ impl TrajectoryModel {
 
     /// λ̄ of Koopman dynamics; `None` of others.
     pub fn lambda(&self) -> Option<Complex> {
-        match &self.dynamics {
-            Dynamics::Koopman(koopman) => Some(koopman.lambda()),
-            _ => None,
-        }
+        self.dynamics.lambda()
     }
 
     /// What `actions [B, T, A]` lead to from `state [B, O]`.

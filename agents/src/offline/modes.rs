@@ -1,101 +1,30 @@
-//! Whether the modes of Koopman dynamics are eigenfunctions: what they claim about later latents, against what is there.
-//!
-//! A mode g_j says that it turns and shrinks by λ̄_j a step and is pushed by actions. On trajectories that were not learned from, the
-//! residual of k steps, as in residual dynamic mode decomposition (Colbrook and Townsend 2024, arXiv 2111.14889), is how far the latent
-//! of the state that came lies from the one foretold: E|g_j(s_k) − ẑ_{k,j}|². Here it is in units of the mode's variance, so that 1 is
-//! what its mean would miss by, and a mode that stays what it always is has earned nothing.
+//! The modes of Koopman dynamics that were fitted to a recording.
 
 use super::recording::Windows;
 use super::trainer::{Given, Trainer};
+use crate::modes::{Claims, Mode};
 use burn::prelude::*;
-
-/// A mode of Koopman dynamics on some windows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mode {
-    /// λ̄: real and imaginary part.
-    pub lambda: [f64; 2],
-    /// Its share of the variance of all latents.
-    pub share: f64,
-    /// E|g(s_k) − ẑ_k|² over its variance, for k = 1 … T; NaN of a mode that does not vary.
-    pub missed: Vec<f64>,
-    /// The same of the claim that nothing changes, E|g(s_k) − g(s_0)|².
-    pub changed: Vec<f64>,
-}
-
-/// Sums over windows, and where it says so over their steps, of each of the D numbers of a latent.
-struct Sums {
-    windows: f64,
-    /// (g(s_k) − ẑ_k)²: `[T, D]`
-    missed: Vec<f64>,
-    /// (g(s_k) − g(s_0))²: `[T, D]`
-    changed: Vec<f64>,
-    /// g(s_k) less what the first windows have on average, and its square, over steps as well: `[D]`
-    moments: [Vec<f64>; 2],
-}
 
 impl Trainer {
     /// All modes on `windows`, which are in the units that were learned from; `None` where the dynamics are not Koopman.
     pub fn modes(&self, windows: &Windows) -> Option<Vec<Mode>> {
-        let model = self.model();
-        let lambda = model.lambda()?;
-        let [re, im] = [lambda.re, lambda.im].map(numbers);
-        let (m, t) = (re.len(), windows.horizon);
-        let d = 2 * m;
-        let mut sums = Sums {
-            windows: windows.size as f64,
-            missed: vec![0.0; t * d],
-            changed: vec![0.0; t * d],
-            moments: [vec![0.0; d], vec![0.0; d]],
-        };
-        let mut centre: Option<Tensor<3>> = None;
+        let (model, t) = (self.model(), windows.horizon);
+        let mut claims = Claims::new(model.lambda()?, t);
         for Given { first, actions, states, .. } in self.in_parts(windows) {
             let [b, _, o] = states.dims();
-            let met = model.encode(states.reshape([b * t, o])).reshape([b, t, d]);
-            let [z0, foretold] = model.latents(first, actions);
-            let add = |numbers: Tensor<3>, to: &mut [f64]| {
-                let numbers = numbers.try_into_vec_as::<f32>().expect("latents are f32");
-                to.iter_mut().zip(numbers).for_each(|(to, x)| *to += f64::from(x));
-            };
-            add((met.clone() - foretold).square().sum_dim(0), &mut sums.missed);
-            add((met.clone() - z0).square().sum_dim(0), &mut sums.changed);
-            // variances of numbers far from zero would be lost in the rounding of their squares
-            let centre = centre.get_or_insert_with(|| met.clone().mean_dim(0).mean_dim(1));
-            let from_centre = met - centre.clone();
-            add(from_centre.clone().sum_dim(0).sum_dim(1), &mut sums.moments[0]);
-            add(from_centre.square().sum_dim(0).sum_dim(1), &mut sums.moments[1]);
+            let met = numbers(model.encode(states.reshape([b * t, o])));
+            let [starts, foretold] = model.latents(first, actions).map(numbers);
+            let d = starts.len() / b;
+            let windows =
+                starts.chunks_exact(d).zip(met.chunks_exact(t * d)).zip(foretold.chunks_exact(t * d));
+            windows.for_each(|((start, met), foretold)| claims.add(start, met, foretold));
         }
-        Some(sums.modes(&re, &im, t))
+        Some(claims.modes())
     }
 }
 
-impl Sums {
-    fn modes(&self, re: &[f32], im: &[f32], t: usize) -> Vec<Mode> {
-        let m = re.len();
-        let count = self.windows * t as f64;
-        // of both parts of a mode
-        let of_mode = |number: &dyn Fn(usize) -> f64, j: usize| number(j) + number(m + j);
-        let [first, second] = &self.moments;
-        let variance = |i: usize| (second[i] / count - (first[i] / count).powi(2)).max(0.0);
-        let variances: Vec<f64> = (0..m).map(|j| of_mode(&variance, j)).collect();
-        let all: f64 = variances.iter().sum();
-        let mode = |j: usize| {
-            let over_variance = |sums: &[f64]| {
-                let at = |k: usize| of_mode(&|i| sums[k * 2 * m + i], j) / self.windows / variances[j];
-                (0..t).map(|k| if variances[j] > 0.0 { at(k) } else { f64::NAN }).collect()
-            };
-            Mode {
-                lambda: [re[j].into(), im[j].into()],
-                share: if all > 0.0 { variances[j] / all } else { 0.0 },
-                missed: over_variance(&self.missed),
-                changed: over_variance(&self.changed),
-            }
-        };
-        (0..m).map(mode).collect()
-    }
-}
-
-fn numbers(x: Tensor<1>) -> Vec<f32> {
-    x.try_into_vec_as().expect("eigenvalues are f32")
+fn numbers<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.try_into_vec_as().expect("latents are f32")
 }
 
 #[cfg(test)]

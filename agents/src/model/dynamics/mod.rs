@@ -134,6 +134,14 @@ impl Dynamics {
         }
     }
 
+    /// λ̄ of Koopman dynamics; `None` of others.
+    pub fn lambda(&self) -> Option<Complex> {
+        match self {
+            Self::Koopman(d) => Some(d.lambda()),
+            _ => None,
+        }
+    }
+
     /// The rollout from `z0 [B, D]` with `actions [B, H, A]` as a linear system, where it is one.
     pub fn linear(&self, z0: &Tensor<2>, actions: Tensor<3>) -> Option<LinearRollout> {
         match self {
