@@ -154,9 +154,11 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
         "{said}"
     );
 
-    let diagnosed =
-        run(&["diagnose", &folder, "--eval-horizons", "1", "--episodes", "1", "--set", "threads=1"]);
+    let spectrum = path("s.svg");
+    let words = ["diagnose", &folder, "--eval-horizons", "1", "--episodes", "1", "--set", "threads=1"];
+    let diagnosed = run(&[&words[..], &["--spectrum", &spectrum]].concat());
     assert!(self::said(&diagnosed).contains("return_h1"), "{}", self::said(&diagnosed));
+    assert!(std::fs::read_to_string(spectrum).unwrap().contains("\n1  run\n"), "the disc of the first run");
     let refused = run(&["diagnose", &folder, "--eval-horizons", "3,3"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(
