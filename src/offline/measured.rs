@@ -85,9 +85,11 @@ pub fn read(folder: &Path, config: &OfflineConfig, elsewhere: &[Elsewhere]) -> R
         state: rows.iter().map(|row| row.state_mse).collect(),
         reward: rows.iter().map(|row| row.reward_mse).collect(),
     };
-    let Some(rows) = rows_of::<Depth>(&folder.join(ERRORS), config.test.horizon)? else { return Ok(None) };
+    let path = folder.join(ERRORS);
+    let Some(rows) = rows_of::<Depth>(&path)? else { return Ok(None) };
+    ensure!(rows.len() == config.test.horizon, damaged(&path));
     let errors = depths(rows);
-    let tests: Vec<TestRow> = rows_of(&folder.join(TESTS), 0)?.unwrap_or_default();
+    let tests: Vec<TestRow> = rows_of(&folder.join(TESTS))?.unwrap_or_default();
     let mut others = Vec::new();
     for other in elsewhere {
         let own = |row: &&TestRow| row.test == other.name;
@@ -111,21 +113,19 @@ pub fn read(folder: &Path, config: &OfflineConfig, elsewhere: &[Elsewhere]) -> R
         others.push(depths(rows));
     }
     let modes = match config.model.dynamics {
-        DynamicsKind::Koopman => rows_of(&folder.join(MODES), 0)?,
+        DynamicsKind::Koopman => rows_of(&folder.join(MODES))?,
         _ => Some(Vec::new()),
     };
     Ok(modes.map(|modes| Measured { errors, elsewhere: others, modes, cpu_seconds: f64::NAN }))
 }
 
-/// All rows of a file, `count` of them unless that is 0; `None` if there is no such file.
-fn rows_of<T: for<'a> Deserialize<'a>>(path: &Path, count: usize) -> Result<Option<Vec<T>>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let damaged = || format!("{} is damaged: remove it, and the cell is judged again", path.display());
-    let rows = read_rows(path).with_context(damaged)?;
-    ensure!(count == 0 || rows.len() == count, damaged());
-    Ok(Some(rows))
+/// All rows of a file; `None` if there is no such file.
+fn rows_of<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<Vec<T>>> {
+    if path.exists() { read_rows(path).map(Some).with_context(|| damaged(path)) } else { Ok(None) }
+}
+
+fn damaged(path: &Path) -> String {
+    format!("{} is damaged: remove it, and the cell is judged again", path.display())
 }
 
 /// Writes what was found on a data set's own episodes.
@@ -141,7 +141,7 @@ pub fn write_tests(folder: &Path, found: &[(Elsewhere, Errors)]) -> Result<()> {
         return Ok(());
     }
     let path = folder.join(TESTS);
-    let mut rows: Vec<TestRow> = rows_of(&path, 0)?.unwrap_or_default();
+    let mut rows: Vec<TestRow> = rows_of(&path)?.unwrap_or_default();
     rows.retain(|row| found.iter().all(|(of, _)| of.name != row.test));
     for (of, errors) in found {
         let depths = errors.state.iter().zip(&errors.reward).enumerate();
