@@ -43,7 +43,7 @@ fn table(args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<String>> {
     let (mut columns, mut discs) = (Vec::new(), Vec::new());
     for (i, (run, config)) in args.runs.iter().zip(&configs).enumerate() {
         let examined = with_threads(config.threads, || examine(run, config, args, stop))?;
-        let Some((values, modes)) = examined else { return Ok(None) };
+        let Some(Examined { values, modes }) = examined else { return Ok(None) };
         columns.push(values);
         discs.extend(modes.map(|modes| disc(i + 1, run, &modes)));
     }
@@ -65,12 +65,19 @@ fn configuration(run: &Path, args: &DiagnoseArgs) -> Result<RunConfig> {
     Ok(resolve(&layers)?)
 }
 
+/// What is known of a run.
+struct Examined {
+    values: Vec<Value>,
+    /// Of Koopman dynamics, if they are to be drawn.
+    modes: Option<Vec<Mode>>,
+}
+
 fn examine(
     run: &Path,
     config: &RunConfig,
     args: &DiagnoseArgs,
     stop: &AtomicBool,
-) -> Result<Option<(Vec<Value>, Option<Vec<Mode>>)>> {
+) -> Result<Option<Examined>> {
     let mut task = Task::open(&config.env, config.train.action_repeat)?;
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
     let (agent, state, saved) = Checkpoint::read_newest(run, |checkpoint| {
@@ -88,7 +95,7 @@ fn examine(
     task.require_alive()?;
     Ok(returns.map(|returns| {
         values.extend(returns);
-        (values, modes)
+        Examined { values, modes }
     }))
 }
 

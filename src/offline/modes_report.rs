@@ -48,9 +48,9 @@ pub fn write(page: &mut String, study: &Offline, data: &str, measured: &Known) {
         let over_seeds = |of: &dyn Fn(&[ModeRow]) -> f64| {
             mean(&cells.iter().map(|cell| of(&cell.modes)).collect::<Vec<_>>())
         };
-        let radius = |rank: fn(usize) -> usize| {
+        let radius_at = |rank: fn(usize) -> usize| {
             let of_seed = |modes: &[ModeRow]| {
-                let mut radii: Vec<f64> = at(modes, shown).map(|row| radius(row)).collect();
+                let mut radii: Vec<f64> = at(modes, shown).map(radius).collect();
                 radii.sort_by(f64::total_cmp);
                 radii[rank(radii.len())]
             };
@@ -67,9 +67,9 @@ pub fn write(page: &mut String, study: &Offline, data: &str, measured: &Known) {
             page,
             "| {} | {} | {} | {} | {} | {} |{}{}",
             one_line(variant),
-            radius(|_| 0),
-            radius(|n| n / 2),
-            radius(|n| n - 1),
+            radius_at(|_| 0),
+            radius_at(|n| n / 2),
+            radius_at(|n| n - 1),
             format_args!("{:.1}", over_seeds(&|modes| in_half(modes, shown) as f64)),
             number(over_seeds(&|modes| share_of_true(modes, shown))),
             by_depth(|row| row.missed),
