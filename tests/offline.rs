@@ -138,7 +138,7 @@ fn mistakes_are_named_before_anything_runs() {
     refused(&["--variants", "koopman:train.horizon=6"], 2, "no episode to learn from has 6 steps");
     refused(&["--variants", "koopman,far:model.dynamics=gru;test.horizon=1"], 2, "variants are tested alike");
     refused(&["--device", "cuda:7x"], 2, "unknown device `cuda:7x`");
-    refused(&["--test", &fixture("d4rl")], 2, "is another recording than this");
+    refused(&["--test", &fixture("d4rl")], 2, "no --data is another recording");
     refused(&["--test", "absent.hdf5"], 1, "absent.hdf5");
 }
 

@@ -116,7 +116,7 @@ impl Offline {
             tests.iter().find(|(test, _)| args.cell.is_none() && !is_used(&test.name))
         {
             return Err(ConfigError(format!(
-                "--test {}: no --data has observations of {} numbers and actions of {} and is another recording than this",
+                "--test {}: no --data is another recording of a system with {} numbers an observation and {} an action",
                 test.name, recording.observation_dim, recording.action_dim
             ))
             .into());
