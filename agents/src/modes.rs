@@ -1,7 +1,7 @@
 //! Whether the modes of Koopman dynamics are eigenfunctions: what they claim about later latents, against what is there.
 //!
-//! A mode g_j says that it turns and shrinks by λ̄_j a step and is pushed by actions. On trajectories that were not learned from, the
-//! residual of k steps, as in residual dynamic mode decomposition (Colbrook and Townsend 2024, arXiv 2111.14889), is how far the latent
+//! A mode g_j says that it turns and shrinks by λ̄_j a step and is pushed by actions. The residual of k
+//! steps, as in residual dynamic mode decomposition (Colbrook and Townsend 2024, arXiv 2111.14889), is how far the latent
 //! of the state that came lies from the one foretold: E|g_j(s_k) − ẑ_{k,j}|². Here it is in units of the mode's variance, so that 1 is
 //! what its mean would miss by, and a mode that stays what it always is has earned nothing.
 
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::device::cpu;
 
-    /// Two modes, three windows, of which one has a single step; by hand.
+    /// Two modes, two windows, of which one has a single step; by hand.
     #[test]
     fn hand_numbers() {
         let row = |x: &[f32]| Tensor::<1>::from_floats(x, &cpu());

@@ -62,7 +62,8 @@ fn draw(title: &str, subtitle: &str, shade: &str, discs: &[Disc]) -> Result<Stri
     let modulus = |e: &Eigenvalue| e.re.hypot(e.im);
     let largest = all().map(modulus).filter(|r| r.is_finite()).fold(1.0, f64::max);
     let unit = RADIUS / largest;
-    let (width, rows) = (2 * MARGIN as u32 + 4 * PANEL.0 as u32 + 4, discs.len().div_ceil(COLUMNS) as i32);
+    let (width, rows) =
+        (2 * MARGIN as u32 + COLUMNS as u32 * PANEL.0 as u32 + 4, discs.len().div_ceil(COLUMNS) as i32);
     let height = (TOP + rows * PANEL.1 + 14) as u32;
     let mut svg = String::new();
     {
