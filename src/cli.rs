@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::bench::{Grid, Kind, Subjects};
+use crate::bench::args::BenchArgs;
 use crate::config::{ConfigError, Layer, Preset, RunConfig, resolve};
 use crate::offline::args::OfflineArgs;
 use crate::study::args::{CompareArgs, SweepArgs};
@@ -21,6 +21,7 @@ Examples:
   td-koopman --env hopper --set env.terminate_when_unhealthy=false --set env.ctrl_cost_weight=0.01
   td-koopman --env py:gymnasium:Pendulum-v1          any Gymnasium environment with Box spaces, in Python
   td-koopman eval runs/halfcheetah-koopman-seed1     seeded episodes of a trained agent
+  td-koopman act runs/halfcheetah-koopman-seed1      its decisions for another program, observations in, actions out
   td-koopman envs                                    what there is to train on";
 
 /// Model-based planning agents with a Koopman latent, on real MuJoCo.
@@ -43,6 +44,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Play seeded episodes with a trained agent, without exploration noise
     Eval(EvalArgs),
+    /// Let a trained agent drive another program: observations come in, actions go out
+    Act(ActArgs),
     /// Judge the model of trained agents on their own replay, and their returns by planning horizon
     Diagnose(DiagnoseArgs),
     /// Time plans, updates and environment steps on this machine
@@ -166,6 +169,31 @@ pub struct EvalArgs {
     pub set: Vec<String>,
 }
 
+/// Flags of acting for another program.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  td-koopman act runs/pendulum-koopman-seed1              speaks with whoever started it; examples/controller.py is one
+  td-koopman act runs/pendulum-koopman-seed1 --set planner.num_samples=64 --set threads=1      a quicker decision
+  echo '[1.0, 0.0, 0.5]' | td-koopman act runs/pendulum-koopman-seed1
+
+A line of JSON is read from standard input, and one is answered on standard output:
+  at the start           {\"env\":…,\"env_steps\":…,\"observation_dim\":…,\"action_low\":[…],\"action_high\":[…],\"action_repeat\":…,\"timestep\":…}
+  [0.1, -0.7, 0.3]       {\"action\":[…],\"expected_return\":…,\"ms\":…}     a decision: action in the environment's own units
+  {\"reset\": 7}           {\"reset\":7}                                    an episode begins; 7 is the seed of its plans
+  anything else          {\"error\":\"…\"}                                 and it goes on
+An action is meant for `action_repeat` steps of `timestep` seconds each. It ends with its input.")]
+pub struct ActArgs {
+    /// Folder of the run whose newest checkpoint acts
+    pub run: PathBuf,
+    /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Change one key, e.g. planner.num_samples=64; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
 /// Flags of diagnosing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -230,109 +258,6 @@ impl VideoArgs {
             episode: self.video_episode.get() - 1,
             seconds: self.video_seconds,
         }
-    }
-}
-
-/// Flags of timing.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  td-koopman bench                                              the default preset, Koopman and MLP
-  td-koopman bench --training-lengths 10,20,50,100              with the training-speed protocol of the paper
-  td-koopman bench --dynamics koopman,gru,transformer,dssm --match-params koopman
-  td-koopman bench --preset light,light2 --horizons 5,20        two recipes side by side
-  td-koopman bench --preset paper --planners mppi,icem,grad --samples 512,2048 --json bench.json
-  td-koopman bench --preset paper --device cuda --rows plans --samples 512,8192 --horizons 5,20,50")]
-pub struct BenchArgs {
-    /// Environment that gives the dimensions
-    #[arg(long, default_value = "cheetah-run")]
-    pub env: String,
-    /// Recipes and sizes, comma-separated
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "light")]
-    pub preset: Vec<Preset>,
-    /// Dynamics, comma-separated: koopman, mlp, gru, transformer, dssm
-    #[arg(long, value_delimiter = ',', default_value = "koopman,mlp")]
-    pub dynamics: Vec<String>,
-    /// Dynamics to whose number of parameters all are widened or narrowed, or none
-    #[arg(long, value_name = "DYNAMICS")]
-    pub match_params: Option<String>,
-    /// Planners, comma-separated: mppi, mppi2, cem, icem, grad, random, policy
-    #[arg(long, value_delimiter = ',', default_value = "mppi")]
-    pub planners: Vec<String>,
-    /// Candidates N, comma-separated [default: the preset's]
-    #[arg(long, value_delimiter = ',')]
-    pub samples: Vec<usize>,
-    /// Horizons H of plans and updates, comma-separated
-    #[arg(long, value_delimiter = ',', default_value = "5")]
-    pub horizons: Vec<usize>,
-    /// Environments E planned for at once, comma-separated
-    #[arg(long, value_delimiter = ',', default_value = "1")]
-    pub environments: Vec<usize>,
-    /// Also time the paper's training-speed protocol at these lengths T, comma-separated
-    #[arg(long, value_delimiter = ',')]
-    pub training_lengths: Vec<usize>,
-    /// Rows to time, comma-separated
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "steps,updates,plans")]
-    pub rows: Vec<Kind>,
-    /// Repetitions of each row
-    #[arg(long, default_value_t = 20)]
-    pub repeats: usize,
-    /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
-    #[arg(long)]
-    pub device: Option<String>,
-    /// Also write the report as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Change one key, e.g. threads=1; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-}
-
-impl BenchArgs {
-    /// The grid to time.
-    pub fn grid(&self) -> Result<Grid> {
-        let subject = |preset: &Preset, dynamics: &String| -> Result<Subjects> {
-            let configs = self.planners.iter().map(|planner| {
-                let mut layers = preset.layers();
-                layers.extend(settings(&self.set)?);
-                layers.push(Layer::key("--env", "env", self.env.as_str()));
-                layers.push(Layer::key("--dynamics", "model.dynamics", dynamics.as_str()));
-                layers.push(Layer::key("--planners", "planner.kind", planner.as_str()));
-                let like = self.match_params.as_deref();
-                layers.extend(like.map(|like| Layer::key("--match-params", "model.match_params", like)));
-                layers.extend(self.device.as_deref().map(|name| Layer::key("--device", "device", name)));
-                Ok(resolve(&layers)?)
-            });
-            let name = match &self.preset[..] {
-                [_] => dynamics.clone(),
-                _ => format!("{dynamics} {}", preset.name()),
-            };
-            Ok(Subjects { name, planners: configs.collect::<Result<_>>()? })
-        };
-        let pairs = self.preset.iter().flat_map(|p| self.dynamics.iter().map(move |d| (p, d)));
-        let subjects = pairs.map(|(p, d)| subject(p, d)).collect::<Result<Vec<_>>>()?;
-        for (flag, values, most) in [
-            ("samples", &self.samples, usize::MAX), // held to the memory
-            ("horizons", &self.horizons, 10_000),
-            ("environments", &self.environments, 10_000),
-            ("training-lengths", &self.training_lengths, 10_000),
-        ] {
-            if values.contains(&0) {
-                return Err(ConfigError(format!("--{flag} must all be at least 1")).into());
-            }
-            if values.iter().any(|&value| value > most) {
-                return Err(ConfigError(format!("--{flag} must not exceed {most}")).into());
-            }
-        }
-        Ok(Grid {
-            subjects,
-            samples: self.samples.clone(),
-            horizons: self.horizons.clone(),
-            environments: self.environments.clone(),
-            lengths: self.training_lengths.clone(),
-            kinds: self.rows.clone(),
-            repeats: self.repeats,
-        })
     }
 }
 

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod diagnose;
 pub mod environments;
 pub mod evaluate;
@@ -24,4 +25,5 @@ pub mod train;
 pub mod video;
 
 pub use app::run;
+pub use controller::Controller;
 pub use td_koopman_envs as envs;

@@ -1,6 +1,7 @@
 //! The commands as a user types them.
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_td-koopman")).args(arguments).output().unwrap()
@@ -145,6 +146,7 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
     let text = String::from_utf8(a).unwrap();
     assert_eq!(text.lines().count(), 1 + 2 * 1000);
     assert!(text.lines().last().unwrap().ends_with("truncated"));
+    acts_as_in_the_trace(&folder, &text);
     let said = evaluate(&path("c.csv"));
     assert!(
         said.contains("return ")
@@ -176,4 +178,40 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
     // where there is no OpenGL, one warning says what to install
     let drawn = filmed.contains("v.gif, 6 frames") && std::fs::read(&video).unwrap().starts_with(b"GIF89a");
     assert!(drawn || filmed.contains("warning: no video: pictures need OpenGL"), "{filmed}");
+}
+
+/// Asked for the first decisions of the first episode of a trace, it answers what was done there, and an answer it has to every line.
+fn acts_as_in_the_trace(folder: &str, trace: &str) {
+    // eight steps a decision; qpos and qvel are four columns
+    let rows: Vec<Vec<&str>> = trace.lines().skip(1).step_by(8).map(|row| row.split(',').collect()).collect();
+    let asked = |row: &[&str]| format!("[{}]\n", row[6..11].join(","));
+    let input = "[NaN]\n{\"reset\": 7}\n\n".to_owned() + &asked(&rows[0]) + "[1, 2]\n" + &asked(&rows[1]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_td-koopman"))
+        .args(["act", folder, "--set", "threads=1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 6, "{text}");
+    assert_eq!(
+        (&answers[0]["env"], &answers[0]["action_repeat"]),
+        (&"dmc/cartpole-swingup".into(), &8.into())
+    );
+    assert_eq!(answers[2], serde_json::json!({ "reset": 7 }));
+    for (answer, row) in [(&answers[3], &rows[0]), (&answers[5], &rows[1])] {
+        assert_eq!(answer["action"][0].as_f64().unwrap(), row[11].parse::<f64>().unwrap(), "{answer}");
+        assert!(answer["expected_return"].is_number() && answer["ms"].as_f64().unwrap() > 0.0, "{answer}");
+    }
+    for (number, sentence) in [(1, "neither an observation"), (4, "has 5 numbers, this one has 2")] {
+        let error = answers[number]["error"].as_str().unwrap();
+        assert!(error.contains(sentence), "{error}");
+    }
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("2 decisions, "));
 }

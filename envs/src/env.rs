@@ -127,6 +127,14 @@ impl Spec {
         self.action_low.len()
     }
 
+    /// What `unit` in [-1, 1] is in the range of an actuator, linearly; clamped if it lies outside.
+    pub fn scaled(&self, actuator: usize, unit: f64) -> f64 {
+        let (low, high) = (self.action_low[actuator], self.action_high[actuator]);
+        let (centre, half_width) = ((low + high) / 2.0, (high - low) / 2.0);
+        // clamped after scaling, so that rounding cannot leave the range either
+        (centre + half_width * unit).clamp(low, high)
+    }
+
     /// Decisions in an episode of full length: `max_episode_steps / action_repeat`, rounded up.
     pub fn decisions(&self) -> usize {
         self.max_episode_steps.div_ceil(self.action_repeat)

@@ -3,12 +3,12 @@
 use super::{INTERRUPTED, stop_on_ctrl_c, with_threads};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{DiagnoseArgs, settings, whole_numbers};
-use crate::config::{ConfigError, Layer, RunConfig, resolve};
+use crate::config::{ConfigError, Layer, RunConfig};
 use crate::diagnose::{Value, model, modes, returns};
 use crate::provenance::COMMIT;
 use crate::report::{Disc, Eigenvalue, write_spectrum};
 use crate::task::Task;
-use crate::train::restore;
+use crate::train::{self, restore};
 use anyhow::Result;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -57,12 +57,10 @@ fn table(args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<String>> {
 
 /// That of a run, with what the command line says.
 fn configuration(run: &Path, args: &DiagnoseArgs) -> Result<RunConfig> {
-    let saved = Checkpoint::read_newest(run, Checkpoint::config)?;
-    let mut layers = vec![Layer::parse("the run's configuration", &saved.to_toml())?];
-    layers.extend(settings(&args.set)?);
+    let mut changes = settings(&args.set)?;
     let horizons = whole_numbers("eval-horizons", args.eval_horizons.iter().map(|&h| h as u64))?;
-    layers.push(Layer::key("--eval-horizons", "evaluation.horizons", horizons));
-    Ok(resolve(&layers)?)
+    changes.push(Layer::key("--eval-horizons", "evaluation.horizons", horizons));
+    train::configuration(run, changes)
 }
 
 /// What is known of a run.
@@ -81,7 +79,7 @@ fn examine(
     let mut task = Task::open(&config.env, config.train.action_repeat)?;
     let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
     let (agent, state, saved) = Checkpoint::read_newest(run, |checkpoint| {
-        let (agent, state) = restore(config, checkpoint, &task)?;
+        let (agent, state) = restore(config, checkpoint, task.spec())?;
         Ok((agent, state, checkpoint.replay()?))
     })?;
     let mut replay = Replay::new(&config.replay, config.learner.horizon, observations, actions);

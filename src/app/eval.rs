@@ -3,13 +3,13 @@
 use super::{INTERRUPTED, require_writable, stop_on_ctrl_c, with_threads};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{EvalArgs, settings};
-use crate::config::{ConfigError, Layer, RunConfig, resolve};
+use crate::config::{ConfigError, Layer, RunConfig};
 use crate::evaluate::{Moment, Scores, Watcher, watch};
 use crate::offline::Tape;
 use crate::record::say;
 use crate::task::Task;
 use crate::trace::Trace;
-use crate::train::restore;
+use crate::train::{configuration, restore};
 use crate::video::Video;
 use anyhow::Result;
 use std::io::{self, Write};
@@ -25,11 +25,9 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
         ))
         .into());
     }
-    let saved = Checkpoint::read_newest(&args.run, Checkpoint::config)?;
-    let mut layers = vec![Layer::parse("the run's configuration", &saved.to_toml())?];
-    layers.extend(settings(&args.set)?);
-    layers.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
-    let config: RunConfig = resolve(&layers)?;
+    let mut changes = settings(&args.set)?;
+    changes.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
+    let config = configuration(&args.run, changes)?;
     let stop = stop_on_ctrl_c()?;
     with_threads(config.threads, || play(&config, args, &stop))
 }
@@ -49,7 +47,8 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
         Some(path) => Video::open(path, args.video.options(), &mut task)?,
         None => None,
     };
-    let (agent, state) = Checkpoint::read_newest(&args.run, |checkpoint| restore(config, checkpoint, &task))?;
+    let (agent, state) =
+        Checkpoint::read_newest(&args.run, |checkpoint| restore(config, checkpoint, task.spec()))?;
     let mut out = io::stdout();
     writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
     let tape = args.record.as_ref().map(|_| Tape::default());

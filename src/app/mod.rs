@@ -1,10 +1,11 @@
 //! The program: what its commands do.
 
+mod act;
 mod diagnose;
 mod eval;
 
-use crate::bench::bench;
-use crate::cli::{BenchArgs, Cli, Command, EnvsArgs, TrainArgs};
+use crate::bench::{args::BenchArgs, bench};
+use crate::cli::{Cli, Command, EnvsArgs, TrainArgs};
 use crate::config::ConfigError;
 use crate::environments;
 use crate::offline::{Offline, args::OfflineArgs};
@@ -50,6 +51,7 @@ pub fn run() -> ExitCode {
         None => run_training(&cli.train),
         Some(Command::Train(args)) => run_training(&args),
         Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Act(args)) => act::run(&args),
         Some(Command::Diagnose(args)) => diagnose::run(&args),
         Some(Command::Bench(args)) => run_bench(&args),
         Some(Command::Plot(args)) => {

@@ -1,6 +1,7 @@
 //! `td-koopman bench`: what a plan, an update and an environment step cost on this machine, and how far that is from
 //! the floor of their matrix products.
 
+pub mod args;
 mod protocol;
 mod report;
 mod subject;

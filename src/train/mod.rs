@@ -9,7 +9,7 @@ mod same_run;
 mod state;
 
 pub use life::Life;
-pub use restore::restore;
+pub use restore::{configuration, restore};
 pub(crate) use run::lock;
 pub use same_run::refuse_another_run;
 pub(crate) use same_run::refuse_differences;

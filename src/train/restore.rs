@@ -2,21 +2,30 @@
 
 use super::TrainState;
 use crate::checkpoint::Checkpoint;
-use crate::config::RunConfig;
+use crate::config::{Layer, RunConfig, resolve};
 use crate::memory;
-use crate::task::Task;
 use anyhow::Result;
+use std::path::Path;
 use td_koopman_agents::agent::Agent;
 use td_koopman_agents::device::{self, Products};
 use td_koopman_agents::rng::Stream;
+use td_koopman_envs::Spec;
 
-/// The agent of a checkpoint, for planning in `task`, and where its training stood.
-pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, task: &Task) -> Result<(Agent, TrainState)> {
+/// The configuration of a run somebody named, with changes.
+pub fn configuration(run: &Path, changes: Vec<Layer>) -> Result<RunConfig> {
+    let saved = Checkpoint::read_newest(run, Checkpoint::config)?;
+    let mut layers = vec![Layer::parse("the run's configuration", &saved.to_toml())?];
+    layers.extend(changes);
+    Ok(resolve(&layers)?)
+}
+
+/// The agent of a checkpoint, for planning in the environment of `spec`, and where its training stood.
+pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, spec: &Spec) -> Result<(Agent, TrainState)> {
     let device = device::open_for(&config.device, &[Products::Plans(config.planner.precision)])?;
-    let (observations, actions) = (task.spec().observation_dim, task.spec().action_dim());
+    let (observations, actions) = (spec.observation_dim, spec.action_dim());
     memory::require(memory::Work::Plan, config, observations, actions, 1)?;
     let init = &mut Stream::new(config.seed, "init");
-    let mut agent = Agent::new(&config.agent_for(task.spec()), observations, actions, init, &device);
+    let mut agent = Agent::new(&config.agent_for(spec), observations, actions, init, &device);
     agent.import(&checkpoint.learner()?)?;
     Ok((agent, TrainState::load(checkpoint)?))
 }

@@ -30,11 +30,8 @@ impl Env for ScaledActions {
     fn step(&mut self, action: &[f64], observation: &mut [f64]) -> Step {
         let inner = self.inner.spec();
         assert_eq!(action.len(), self.action.len(), "the number of actuators of `{}`", inner.name);
-        for (i, unit) in action.iter().enumerate() {
-            let (low, high) = (inner.action_low[i], inner.action_high[i]);
-            let (centre, half_width) = ((low + high) / 2.0, (high - low) / 2.0);
-            // clamped after scaling, so that rounding cannot leave the range either
-            self.action[i] = (centre + half_width * unit).clamp(low, high);
+        for (i, &unit) in action.iter().enumerate() {
+            self.action[i] = inner.scaled(i, unit);
         }
         self.inner.step(&self.action, observation)
     }

@@ -126,7 +126,7 @@ impl Cell {
         stop: &AtomicBool,
     ) -> Result<Option<Measured>> {
         let mut task = Task::open(&self.config.env, self.config.train.action_repeat)?;
-        let (agent, state) = restore(&self.config, checkpoint, &task)?;
+        let (agent, state) = restore(&self.config, checkpoint, task.spec())?;
         let schedule = agent.schedule(state.episode_start());
         let scores = evaluate(&agent, &mut task, schedule, episodes, seed, stop, |scores| {
             let last = scores.returns.last().copied().unwrap_or_default();
