@@ -202,6 +202,14 @@ Examples:
   td-koopman diagnose runs/cheetah-run-koopman-seed1 --eval-horizons 1,3,5,10,20 --episodes 3
   td-koopman diagnose runs/cheetah-run-koopman-seed1 --spectrum s.svg    eigenvalues, and which modes do what they claim
 
+On 256 windows of the run's replay, k decisions ahead (agents/KOOPMAN.md, \"How to see whether it works\"):
+  latent_error_k      squared error of the predicted latent over the latent's variance; 1 is no better than the mean
+  persistence_k       the same for \"nothing changes\"
+  reward_r2_k         share of the rewards' variance that is foreseen
+  effective_rank, latent_norm    how many directions the latent uses, (tr C)² / tr C², and how large it is
+  linear_share        share of the prediction's variance, five decisions ahead, that one linear system for all states explains
+  value_at_start, discounted_return    what critics expect where episodes begin, and what came of it
+  return_hH           return of plans H decisions ahead (--eval-horizons)
 The same numbers are in model.csv of every run, a row an evaluation.")]
 pub struct DiagnoseArgs {
     /// Folders of the runs whose newest checkpoints are judged

@@ -16,6 +16,7 @@ unsafe extern "C" {
 pub(crate) fn on_host(header: &str, kernels: &str) -> String {
     // a C++ compiler takes them: an update's kernels had one, and did not compile on the first GPU that saw it
     assert!(!kernels.contains("(auto "), "NVRTC takes no generic lambdas");
+    super::nvrtc::check(format!("{header}{ARITHMETIC}{kernels}"));
     let (macros, rest): (Vec<&str>, Vec<&str>) = header.lines().partition(|line| line.starts_with("#define"));
     format!("{}\n{HOST}\n{}\n{ARITHMETIC}{kernels}\n", macros.join("\n"), rest.join("\n"))
 }
@@ -37,16 +38,22 @@ pub(crate) fn function(text: &str, name: &CStr) -> *mut c_void {
     let status = command.status();
     assert!(status.expect("a C++ compiler").success(), "the kernels do not compile as C++");
     let path = CString::new(library.to_str().expect("a path in UTF-8")).expect("a path without zeros");
-    // SAFETY: our own library, which does nothing when it is loaded and is never closed; 2 resolves all names now.
-    let found = unsafe {
-        let library = dlopen(path.as_ptr(), 2);
-        assert!(!library.is_null(), "the kernels' library cannot be loaded");
-        dlsym(library, name.as_ptr())
-    };
-    assert!(!found.is_null(), "there is no {name:?}");
+    let found = symbol(&path, name);
     // a sanitizer reads names and lines in the end
     if !more.contains("-fsanitize") {
         std::fs::remove_dir_all(&folder).expect("our own folder");
     }
+    found
+}
+
+/// What a library calls by this name; it is loaded, if it is not yet, and never closed.
+pub(super) fn symbol(library: &CStr, name: &CStr) -> *mut c_void {
+    // SAFETY: libraries of our own and NVRTC, which do nothing when they are loaded; 2 resolves all names now.
+    let found = unsafe {
+        let handle = dlopen(library.as_ptr(), 2);
+        assert!(!handle.is_null(), "the library {library:?} cannot be loaded");
+        dlsym(handle, name.as_ptr())
+    };
+    assert!(!found.is_null(), "there is no {name:?} in {library:?}");
     found
 }

@@ -4,6 +4,8 @@
 mod gpu;
 #[cfg(test)]
 pub(crate) mod host;
+#[cfg(test)]
+mod nvrtc;
 
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::{
