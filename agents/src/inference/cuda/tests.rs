@@ -10,7 +10,7 @@ use crate::planner::Plan;
 use layout::Layout;
 use shape::Bases;
 use sizes::{Blocks, Machine, Tiles};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{c_int, c_void};
 
 #[path = "../../../tests/suite/forms.rs"]
@@ -18,6 +18,8 @@ mod forms;
 use forms::FORMS;
 
 mod any;
+mod noise;
+mod published;
 
 /// What is planned.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ struct Task {
 
 const TASK: Task = Task { observation: 4, action: 2, environments: 2, horizon: 3 };
 
-/// Runs blocks of a kernel by its place in [`NAMES`]; `pack` is the last.
+/// Runs blocks of a kernel by its place in [`NAMES`]; behind them are `pack` and `draw`.
 type Run = unsafe extern "C" fn(c_int, u32, u32, u32, *const *const c_void, *const i32);
 
 const NAMES: [&str; 6] = ["propose", "imagine", "judge", "refit", "propose_together", "score"];
@@ -47,6 +49,7 @@ const ENTRY: &str = "extern \"C\" void run(int kernel, unsigned blocks, unsigned
     if (kernel == 4) host::launch([=] { propose_together(*plan); }, {blocks, 1, 1}, threads, TEAM);
 #endif
     if (kernel == 5) host::launch([=] { score(*plan, a[0], a[1]); }, {blocks, 1, 1}, threads);
+    if (kernel == 7) host::launch([=] { draw((const u32 *)p[0], (const Segment *)p[1], *(const float *)p[2], (float *)p[3]); }, {blocks, (unsigned)a[0], (unsigned)a[1]}, threads);
     if (kernel == 6) host::launch([=] { pack((const Packing *)p[0], (const float *)p[1], (uint4 *)p[2]); }, {2, blocks, 1}, threads);
 }
 ";
@@ -62,25 +65,43 @@ const SMALL: Machine = Machine { multiprocessors: 0, shared: 0, team: 0, cluster
 /// How a plan is cut into blocks: tiles of all, tiles of those that ask for values, and on what machine.
 type Cut = (usize, usize, Machine);
 
+/// The kernels with their tiles, as a machine needs them.
+fn compile(layout: &Layout, tiles: Tiles, machine: Machine) -> Run {
+    let forms = layout.sizes.forms(tiles, machine);
+    assert!(machine.shared != NARROW.shared || forms.contains("MOTION_STREAMS 1"), "{forms}");
+    let header = layout.header.clone() + &forms + "#define EVERY_KERNEL\n";
+    let text = on_host(&header, KERNELS) + ENTRY;
+    // SAFETY: the function above has this type.
+    unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) }
+}
+
 /// A plan as a GPU makes it, with blocks of so many tiles.
-fn plan_on_host(
+fn plan_in(
     parts: &Parts,
     precision: Precision,
     (tiles, values, machine): Cut,
     question: Question,
 ) -> Vec<Answer> {
     let layout = Layout::new(parts, precision).expect("narrow networks");
-    let sizes = layout.sizes;
     // layers that are too wide to be written where they are read have smaller blocks
-    let [rows, values] = [tiles, values].map(|n| if sizes.fit(n, usize::MAX) { n } else { 2 });
+    let [rows, values] = [tiles, values].map(|n| if layout.sizes.fit(n, usize::MAX) { n } else { 2 });
     let tiles = Tiles { rows, values };
-    let forms = sizes.forms(tiles, machine);
-    assert!(machine.shared != NARROW.shared || forms.contains("MOTION_STREAMS 1"), "{forms}");
-    let header = layout.header.clone() + &forms + "#define EVERY_KERNEL\n";
-    let text = on_host(&header, KERNELS) + ENTRY;
-    // SAFETY: the function above has this type.
-    let run = unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) };
-    let call = |kernel: usize,
+    // compilers take most of the time: one text has all kernels
+    let run = compile(&layout, tiles, machine);
+    plan_on_host(&layout, Blocks::Of(tiles), machine, question, |_| run)
+}
+
+/// A plan by kernels that `of` compiles.
+fn plan_on_host(
+    layout: &Layout,
+    blocks: Blocks,
+    machine: Machine,
+    question: Question,
+    mut of: impl FnMut(Tiles) -> Run,
+) -> Vec<Answer> {
+    let sizes = layout.sizes;
+    let call = |run: Run,
+                kernel: usize,
                 [blocks, threads, shared]: [usize; 3],
                 pointers: &[*const c_void],
                 arguments: &[i32]| {
@@ -92,7 +113,7 @@ fn plan_on_host(
     let packings: Vec<i32> = layout.packings.iter().flat_map(|p| p.numbers()).collect();
     let mut weights = vec![0u32; 4 * layout.packed_len];
     let pointers = [packings.as_ptr().cast(), raw.as_ptr().cast(), weights.as_mut_ptr().cast_const().cast()];
-    call(NAMES.len(), [layout.packings.len(), 64, 0], &pointers, &[]);
+    call(of(Tiles::ONE), NAMES.len(), [layout.packings.len(), 64, 0], &pointers, &[]);
     let shape = question.shape();
     assert!(shape.largest(sizes) < 1 << 24, "{shape:?}");
     let mut input = vec![0f32; shape.inputs(sizes.observation, sizes.action).end];
@@ -106,12 +127,12 @@ fn plan_on_host(
     };
     let plan = shape.plan(sizes, bases);
     // with one tile a block, critics are asked apart
-    let turns = shape.turns(sizes, Blocks::Of(tiles), machine);
+    let turns = shape.turns(sizes, blocks, machine);
     assert_eq!(turns[0].kernel == "propose_together", machine.clusters > 0 && shape.proposed > 0);
     for turn in turns {
         let kernel = NAMES.iter().position(|name| *name == turn.kernel).expect("a kernel of plans");
         let sizes = [turn.blocks, turn.threads, turn.shared];
-        call(kernel, sizes, &[(&raw const plan).cast()], &turn.arguments);
+        call(of(turn.tiles), kernel, sizes, &[(&raw const plan).cast()], &turn.arguments);
     }
     let from = ((shape.out(sizes, bases) - bases.work) / 4) as usize;
     let decisions = work[from..from + shape.environments * shape.decision(sizes.action)].iter();
@@ -135,16 +156,10 @@ enum Heads {
     Zeros,
 }
 
-fn decide_by(
-    heads: Heads,
-    task: Task,
-    observations: &[f32],
-    config: &AgentConfig,
-    precision: Precision,
-    cut: Cut,
-) -> Vec<(Answer, crate::agent::Decision)> {
+/// An agent, and the parts of its networks.
+fn networks(heads: Heads, task: Task, config: &AgentConfig) -> (Agent, Parts) {
     let cpu = crate::device::cpu();
-    let Task { observation, action, environments, horizon } = task;
+    let Task { observation, action, .. } = task;
     let mut agent = Agent::new(config, observation, action, &mut Stream::new(1, "init"), &cpu);
     let (mut state, mut stream) = (agent.export(), Stream::new(2, "init"));
     for p in state.parameters.values_mut().filter(|p| p.values.iter().all(|x| *x == 0.0)) {
@@ -158,7 +173,31 @@ fn decide_by(
     let networks = World::new(&config.model, observation, action, &mut Stream::new(1, "init"), &cpu);
     let networks = write_parameters(networks, &world).expect("the same networks");
     let parts = networks.parts(Conditioning::Along).expect("networks of TD-MPC");
+    (agent, parts)
+}
 
+fn decide_by(
+    heads: Heads,
+    task: Task,
+    observations: &[f32],
+    config: &AgentConfig,
+    precision: Precision,
+    cut: Cut,
+) -> Vec<(Answer, crate::agent::Decision)> {
+    let plan = |parts: &Parts, question: Question<'_>| plan_in(parts, precision, cut, question);
+    decide_as(heads, task, observations, config, plan)
+}
+
+/// The decisions of `plan`, and those of packed networks.
+fn decide_as(
+    heads: Heads,
+    task: Task,
+    observations: &[f32],
+    config: &AgentConfig,
+    plan: impl FnOnce(&Parts, Question<'_>) -> Vec<Answer>,
+) -> Vec<(Answer, crate::agent::Decision)> {
+    let Task { action, environments, horizon, .. } = task;
+    let (agent, parts) = networks(heads, task, config);
     let min_std = 0.1;
     // the first environment has just been reset
     let warm = |e| if e == 0 { Plan::cold() } else { Plan::new(vec![0.1; horizon * action]) };
@@ -177,7 +216,7 @@ fn decide_by(
         warm: plans.iter().flat_map(|plan| plan.shifted(horizon, action)).collect(),
         streams: &mut streams(),
     };
-    plan_on_host(&parts, precision, cut, question).into_iter().zip(known).collect()
+    plan(&parts, question).into_iter().zip(known).collect()
 }
 
 fn config(dynamics: DynamicsKind) -> AgentConfig {

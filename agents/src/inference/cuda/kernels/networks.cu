@@ -26,6 +26,8 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
     static constexpr int ROWS = 16 * MT, HIDDEN_STRIDE = stride_of(WIDTH);
     // words of the buffers of hidden activations, and of everything else
     static constexpr int MOTION = ASKS == HEADS ? 0 : STATES + GATES;
+    // of the dynamics: warps share sums in every block or in none, though buffers differ, so that the order of sums is one
+    static constexpr Writes OF_MOTION = 8 * WARPS <= stride_of(MOTION_WIDEST) ? ELSEWHERE : TO_BUFFER;
     static constexpr int HIDDEN = ROWS * HIDDEN_STRIDE * (IN_PLACE<MT> ? 1 : 2), FIXED = ROWS * (2 * WARPS + ZA_STRIDE + MOTION);
     Weights weights;
     const float *vectors;
@@ -286,7 +288,7 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
 #else
 #if GATED
         if (renew) {
-            network(GATE, za, ZA_STRIDE, [&](At at, float a, float b) { bounded(at, a, b); });
+            network<Alone, OF_MOTION>(GATE, za, ZA_STRIDE, [&](At at, float a, float b) { bounded(at, a, b); });
             __syncthreads();
         }
 #endif
@@ -300,7 +302,7 @@ template <int MT, int WIDTH, class Weights, Asks ASKS = DYNAMICS_TOO> struct Blo
         });
 #else
         // all of za has been read when the first hidden layer is written
-        network<Who>(DYNAMICS, za, ZA_STRIDE, [&](At at, float a, float b) { latent(at.row, at.column, a, b); });
+        network<Who, OF_MOTION>(DYNAMICS, za, ZA_STRIDE, [&](At at, float a, float b) { latent(at.row, at.column, a, b); });
 #endif
         __syncthreads();
     }
