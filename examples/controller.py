@@ -8,6 +8,7 @@ trained on) and prints their returns. `td-koopman act --help` has the protocol.
 import argparse
 import json
 import subprocess
+import sys
 
 
 class Controller:
@@ -75,7 +76,11 @@ def main():
 
     settings = ["--set=" + setting for setting in arguments.set]
     controller = Controller(arguments.run, *settings, program=arguments.program)
-    env = gymnasium.make(arguments.env or controller.about["env"])
+    name = arguments.env or controller.about["env"]
+    try:
+        env = gymnasium.make(name)
+    except gymnasium.error.Error as error:
+        sys.exit("Gymnasium has no %s (%s); use Controller with the simulator that has it" % (name, error))
     for seed in range(arguments.episodes):
         print("episode %d: return %.1f" % (seed + 1, play(controller, env, seed)), flush=True)
     controller.close()

@@ -5,7 +5,7 @@
 //! streams, counters, and the episode being lived.
 
 use crate::config::{ConfigError, RunConfig};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ use td_koopman_agents::learner::{LearnerState, Parameter};
 use td_koopman_agents::replay::ReplayArrays;
 
 const PREFIX: &str = "checkpoint-";
+/// CRC-32C of each of the other files.
+const SUMS: &str = "crc32c.json";
 
 /// A complete checkpoint on the disk.
 #[derive(Clone, Debug)]
@@ -76,10 +78,16 @@ impl Checkpoint {
                 fs::remove_dir_all(&partial)?;
             }
             fs::create_dir(&partial)?;
-            put(&partial.join("config.toml"), config.to_toml().as_bytes())?;
-            put(&partial.join("state.json"), &serde_json::to_vec(state)?)?;
-            put(&partial.join("agent.safetensors"), &agent_file(learner)?)?;
-            put(&partial.join("replay.safetensors"), &replay_file(replay)?)?;
+            let mut sums = BTreeMap::new();
+            let mut put = |name: &'static str, bytes: &[u8]| {
+                sums.insert(name, crc32c::crc32c(bytes));
+                put(&partial.join(name), bytes)
+            };
+            put("config.toml", config.to_toml().as_bytes())?;
+            put("state.json", &serde_json::to_vec(state)?)?;
+            put("agent.safetensors", &agent_file(learner)?)?;
+            put("replay.safetensors", &replay_file(replay)?)?;
+            self::put(&partial.join(SUMS), &serde_json::to_vec(&sums)?)?;
             File::open(&partial)?.sync_all()?;
             fs::rename(&partial, &folder)?;
             File::open(run_folder)?.sync_all()?;
@@ -98,7 +106,8 @@ impl Checkpoint {
     /// The configuration of the run.
     pub fn config(&self) -> Result<RunConfig> {
         let path = self.folder.join("config.toml");
-        let text = fs::read_to_string(&path).with_context(|| self.damaged("config.toml"))?;
+        let text =
+            String::from_utf8(self.read("config.toml")?).with_context(|| self.damaged("config.toml"))?;
         RunConfig::from_toml(&text, &path.display().to_string()).with_context(|| {
             format!("{} was written by another version of td-koopman", self.folder.display())
         })
@@ -128,12 +137,24 @@ impl Checkpoint {
         read_replay(&bytes).with_context(|| self.damaged("replay.safetensors"))
     }
 
+    /// A file, whose bytes are those that were written; checkpoints of older versions have no checksums.
     fn read(&self, file: &str) -> Result<Vec<u8>> {
-        fs::read(self.folder.join(file)).with_context(|| self.damaged(file))
+        let read = |file: &str| fs::read(self.folder.join(file)).with_context(|| self.damaged(file));
+        let bytes = read(file)?;
+        if self.folder.join(SUMS).exists() {
+            let sums: BTreeMap<String, u32> =
+                serde_json::from_slice(&read(SUMS)?).with_context(|| self.damaged(SUMS))?;
+            ensure!(sums.get(file) == Some(&crc32c::crc32c(&bytes)), self.damaged(file));
+        }
+        Ok(bytes)
     }
 
     fn damaged(&self, file: &str) -> String {
-        format!("the checkpoint {} is damaged: {file} cannot be read", self.folder.display())
+        format!(
+            "the checkpoint {} is damaged, {file} is not what was written: put back a copy of the folder if there is one, or begin \
+             the run again in another",
+            self.folder.display()
+        )
     }
 }
 
@@ -286,13 +307,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = with(&["env=linear"]).unwrap();
         let c = Checkpoint::write(folder.path(), None, &config, &1, &learner(), &replay()).unwrap();
-        fs::write(c.folder.join("agent.safetensors"), "no tensors").unwrap();
+        // a single bit of a weight: it went unnoticed, and training went on from it
+        let path = c.folder.join("agent.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
         let error = format!("{:#}", c.learner().unwrap_err());
-        assert!(error.contains("checkpoint-1 is damaged: agent.safetensors"), "{error}");
+        assert!(error.contains("checkpoint-1 is damaged, agent.safetensors"), "{error}");
         fs::remove_file(c.folder.join("state.json")).unwrap();
         let error = format!("{:#}", c.state::<u64>().unwrap_err());
         assert!(
-            error.contains("checkpoint-1 is damaged: state.json") && error.contains("No such"),
+            error.contains("checkpoint-1 is damaged, state.json") && error.contains("No such"),
             "{error}"
         );
         let error = Checkpoint::read_newest(folder.path(), Checkpoint::learner).unwrap_err();

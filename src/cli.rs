@@ -179,7 +179,8 @@ Examples:
 
 A line of JSON is read from standard input, and one is answered on standard output:
   at the start           {\"env\":…,\"env_steps\":…,\"observation_dim\":…,\"action_low\":[…],\"action_high\":[…],\"action_repeat\":…,\"timestep\":…}
-  [0.1, -0.7, 0.3]       {\"action\":[…],\"expected_return\":…,\"ms\":…}     a decision: action in the environment's own units
+  [0.1, -0.7, 0.3]       {\"action\":[…],\"expected_return\":…,\"ms\":…}     a decision: action in the environment's own units,
+                                                                      and the γ-discounted return that its plan promises
   {\"reset\": 7}           {\"reset\":7}                                    an episode begins; 7 is the seed of its plans
   anything else          {\"error\":\"…\"}                                 and it goes on
 An action is meant for `action_repeat` steps of `timestep` seconds each. It ends with its input.")]
@@ -252,7 +253,7 @@ pub struct VideoArgs {
     #[arg(long, value_name = "NUMBER", default_value = "1", requires = "video")]
     pub video_episode: NonZeroU64,
     /// Stop recording after so many seconds of the task [default: the whole episode]
-    #[arg(long, value_name = "SECONDS", requires = "video")]
+    #[arg(long, value_name = "SECONDS", requires = "video", value_parser = positive_seconds)]
     pub video_seconds: Option<f64>,
 }
 
@@ -351,6 +352,13 @@ impl TrainArgs {
             let env = config.env.name.to_lowercase().replace(['/', ':'], "-");
             PathBuf::from("runs").join(format!("{env}-{}-seed{}", config.variant(), config.seed))
         })
+    }
+}
+
+fn positive_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 => Ok(seconds),
+        _ => Err("give a number of seconds above 0".into()),
     }
 }
 

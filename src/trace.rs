@@ -31,7 +31,9 @@ impl Trace {
         let (mut episodes, mut step, mut start) = (0, 0, None);
         move |event| match event {
             TapEvent::Start { state, .. } => {
-                (episodes, step, start) = (episodes + 1, 0, state);
+                // one that nothing was done in is none: a video begins with a look at the task
+                episodes += u64::from(episodes == 0 || step > 0);
+                (step, start) = (0, state);
             }
             TapEvent::Step { observation, action, step: outcome } => {
                 let row = Row {
@@ -49,8 +51,8 @@ impl Trace {
         }
     }
 
-    /// Writes the rows as CSV.
-    pub fn write(&self, path: &Path, spec: &Spec) -> Result<()> {
+    /// Writes the rows of the first `episodes` as CSV.
+    pub fn write(&self, path: &Path, spec: &Spec, episodes: u64) -> Result<()> {
         let cannot = || format!("cannot write the trace {}", path.display());
         let mut writer = csv::Writer::from_path(path).with_context(cannot)?;
         let state = spec.state_dims.unwrap_or_default();
@@ -64,7 +66,8 @@ impl Trace {
             .chain(numbered("action", spec.action_dim()))
             .chain(["reward".to_owned(), "end".to_owned()]);
         writer.write_record(header).with_context(cannot)?;
-        for row in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in rows.iter().take_while(|row| row.episode < episodes) {
             // `{:?}` of a float is the shortest text that reads back as the same number
             let number = |x: &f64| format!("{x:?}");
             let state = match &row.state {
@@ -97,6 +100,8 @@ mod tests {
         let trace = Trace::default();
         let mut task = Task::open_watched(&"cartpole-swingup".into(), 0, trace.watcher()).unwrap();
         for seed in 0..2 {
+            // a look at the task that a video begins with made the first episode the second
+            task.reset(9);
             task.reset(seed);
             for k in 0..5 {
                 task.step(&[(k as f32 * 0.9).sin()]);
@@ -104,7 +109,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace.csv");
-        trace.write(&path, task.spec()).unwrap();
+        trace.write(&path, task.spec(), 2).unwrap();
 
         let mut env = registry::make("cartpole-swingup").unwrap();
         let mut reader = csv::Reader::from_path(&path).unwrap();
@@ -120,6 +125,7 @@ mod tests {
         for record in reader.records() {
             let record = record.unwrap();
             let n = |i: usize| record[i].parse::<f64>().unwrap();
+            assert_eq!(record[0], (rows / 40).to_string(), "episodes are counted from 0");
             if &record[1] == "0" {
                 let start = State { qpos: vec![n(2), n(3)], qvel: vec![n(4), n(5)], extra: vec![] };
                 env.set_state(&start, &mut observation).unwrap();

@@ -147,6 +147,25 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
     assert_eq!(text.lines().count(), 1 + 2 * 1000);
     assert!(text.lines().last().unwrap().ends_with("truncated"));
     acts_as_in_the_trace(&folder, &text);
+    let (cut, tape) = (path("cut.csv"), path("cut.hdf5"));
+    plays_on_for_nobody(&[
+        "eval",
+        &folder,
+        "--episodes",
+        "2",
+        "--seed",
+        "7",
+        "--trace",
+        &cut,
+        "--record",
+        &tape,
+    ]);
+    assert!(std::fs::read_to_string(cut).unwrap() == text && std::fs::metadata(tape).unwrap().len() > 0);
+    let refused = run(&["act", &folder, "--set", "model.hidden_dim=32"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(self::said(&refused).contains("a setting changes the networks"), "{}", self::said(&refused));
+    let refused = run(&["--env", "cartpole-swingup", "--steps", "800", "--out", &folder]);
+    assert_eq!(refused.status.code(), Some(2));
     let said = evaluate(&path("c.csv"));
     assert!(
         said.contains("return ")
@@ -180,6 +199,14 @@ fn evaluation_repeats_bit_by_bit_and_writes_a_trace() {
     assert!(drawn || filmed.contains("warning: no video: pictures need OpenGL"), "{filmed}");
 }
 
+/// Nobody reads what it prints (`| head`): files that were asked for were not written then.
+fn plays_on_for_nobody(arguments: &[&str]) {
+    let program = Command::new(env!("CARGO_BIN_EXE_td-koopman"));
+    let mut child = { program }.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
 /// Asked for the first decisions of the first episode of a trace, it answers what was done there, and an answer it has to every line.
 fn acts_as_in_the_trace(folder: &str, trace: &str) {
     // eight steps a decision; qpos and qvel are four columns
@@ -199,17 +226,19 @@ fn acts_as_in_the_trace(folder: &str, trace: &str) {
     let text = String::from_utf8(output.stdout).unwrap();
     let answers: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(answers.len(), 6, "{text}");
+    assert_eq!(answers.len(), 7, "{text}");
     assert_eq!(
         (&answers[0]["env"], &answers[0]["action_repeat"]),
         (&"dmc/cartpole-swingup".into(), &8.into())
     );
     assert_eq!(answers[2], serde_json::json!({ "reset": 7 }));
-    for (answer, row) in [(&answers[3], &rows[0]), (&answers[5], &rows[1])] {
+    for (answer, row) in [(&answers[4], &rows[0]), (&answers[6], &rows[1])] {
         assert_eq!(answer["action"][0].as_f64().unwrap(), row[11].parse::<f64>().unwrap(), "{answer}");
         assert!(answer["expected_return"].is_number() && answer["ms"].as_f64().unwrap() > 0.0, "{answer}");
     }
-    for (number, sentence) in [(1, "neither an observation"), (4, "has 5 numbers, this one has 2")] {
+    for (number, sentence) in
+        [(1, "neither an observation"), (3, "neither an observation"), (5, "has 5 numbers, this one has 2")]
+    {
         let error = answers[number]["error"].as_str().unwrap();
         assert!(error.contains(sentence), "{error}");
     }

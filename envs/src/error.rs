@@ -129,8 +129,11 @@ pub enum Error {
     },
     /// A task has no option of that name.
     #[error(
-        "the environment `{env}` has no option `{name}`; its options are {}; `td-koopman envs {env}` describes them",
-        .known.join(", ")
+        "the environment `{env}` has no option `{name}`; {}",
+        match &known[..] {
+            [] => "it has none".to_owned(),
+            known => format!("its options are {}; `td-koopman envs {env}` describes them", known.join(", ")),
+        }
     )]
     UnknownOption {
         /// The environment.

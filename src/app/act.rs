@@ -78,9 +78,7 @@ fn converse(controller: &mut Controller, input: impl BufRead, mut output: impl W
     put(&mut output, &about(controller))?;
     for line in input.split(b'\n') {
         let line = line.context("cannot read the standard input")?;
-        if !line.trim_ascii().is_empty() {
-            put(&mut output, &answer(controller, &line, &mut tally))?;
-        }
+        put(&mut output, &answer(controller, &line, &mut tally))?;
     }
     Ok(tally)
 }
@@ -118,6 +116,8 @@ fn answer(controller: &mut Controller, line: &[u8], tally: &mut Tally) -> Answer
             tally.total_ms += ms;
             tally.slowest_ms = tally.slowest_ms.max(ms);
             tally.bad_scores += decision.bad_scores;
+            // to the microsecond
+            let ms = (1e3 * ms).round() / 1e3;
             Answer::Decision { action: decision.action, expected_return: decision.expected_return, ms }
         }
         Err(error) => Answer::Error { error: error.to_string() },

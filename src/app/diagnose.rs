@@ -6,7 +6,7 @@ use crate::cli::{DiagnoseArgs, settings, whole_numbers};
 use crate::config::{ConfigError, Layer, RunConfig};
 use crate::diagnose::{Value, model, modes, returns};
 use crate::provenance::COMMIT;
-use crate::report::{Disc, Eigenvalue, write_spectrum};
+use crate::report::{Disc, Eigenvalue, require_svg, write_spectrum};
 use crate::task::Task;
 use crate::train::{self, restore};
 use anyhow::Result;
@@ -40,6 +40,7 @@ fn table(args: &DiagnoseArgs, stop: &AtomicBool) -> Result<Option<String>> {
             ConfigError("--spectrum draws Koopman dynamics, and none of these runs has them".into()).into()
         );
     }
+    args.spectrum.as_deref().map(require_svg).transpose()?;
     let (mut columns, mut discs) = (Vec::new(), Vec::new());
     for (i, (run, config)) in args.runs.iter().zip(&configs).enumerate() {
         let examined = with_threads(config.threads, || examine(run, config, args, stop))?;

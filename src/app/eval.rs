@@ -18,6 +18,9 @@ use std::sync::atomic::AtomicBool;
 
 /// Plays episodes with the newest checkpoint of a run.
 pub fn run(args: &EvalArgs) -> Result<ExitCode> {
+    if args.trace.is_some() && args.trace == args.record {
+        return Err(ConfigError("--trace and --record name the same file".into()).into());
+    }
     if args.video.video_episode.get() > args.episodes {
         let (wanted, played) = (args.video.video_episode, args.episodes);
         return Err(ConfigError(format!(
@@ -50,21 +53,41 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
     let (agent, state) =
         Checkpoint::read_newest(&args.run, |checkpoint| restore(config, checkpoint, task.spec()))?;
     let mut out = io::stdout();
-    writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step)?;
+    let written = writeln!(out, "{} after {} environment steps", task.spec().official, state.env_step);
     let tape = args.record.as_ref().map(|_| Tape::default());
-    let mut audience = Audience { out, written: Ok(()), video, tape };
+    let mut audience = Audience { out, written, finished: 0, video, tape };
     let schedule = agent.schedule(state.episode_start());
     let scores = watch(&agent, &mut task, schedule, args.episodes, args.seed, stop, &mut audience);
-    let Audience { mut out, written, video, tape } = audience;
-    written?;
-    if let Some(video) = video {
-        match video.finish() {
-            Ok(said) => writeln!(out, "{said}")?,
-            Err(error) => say(format_args!("warning: no video: {error:#}")),
+    let Audience { mut out, written, finished, video, tape } = audience;
+    // files first: neither a reader who has seen enough (`| head`) nor Ctrl-C takes away what was played
+    let film = video.map(Video::finish).transpose();
+    if finished > 0 {
+        if let Some(path) = &args.trace {
+            trace.write(path, task.spec(), finished)?;
+        }
+        if let (Some(path), Some(tape)) = (&args.record, tape) {
+            tape.write(path)?;
         }
     }
     task.require_alive()?;
-    let Some(scores) = scores else { return Ok(ExitCode::from(INTERRUPTED)) };
+    written?;
+    let filmed = match film {
+        Ok(said) => {
+            said.iter().try_for_each(|said| writeln!(out, "{said}"))?;
+            said.is_some()
+        }
+        Err(error) => {
+            say(format_args!("warning: no video: {error:#}"));
+            false
+        }
+    };
+    let Some(scores) = scores else {
+        say(format_args!(
+            "stopped after {finished} of {} episodes; files that were asked for have these",
+            args.episodes
+        ));
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
     writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
     let [(_, value), (_, discounted)] = scores.expectation();
     writeln!(out, "discounted return {discounted:.3}; the critics expected {value:.3} where episodes begin")?;
@@ -74,19 +97,15 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
             scores.bad_scores
         ));
     }
-    if let Some(path) = &args.trace {
-        trace.write(path, task.spec())?;
-    }
-    if let (Some(path), Some(tape)) = (&args.record, tape) {
-        tape.write(path)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(if args.video.video.is_some() && !filmed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Prints a line an episode, films one of them and records all.
 struct Audience {
     out: io::Stdout,
     written: io::Result<()>,
+    /// Episodes that are over.
+    finished: u64,
     video: Option<Video>,
     tape: Option<Tape>,
 }
@@ -104,6 +123,7 @@ impl Watcher for Audience {
     fn episode(&mut self, scores: &Scores) {
         let (n, last) = (scores.returns.len(), scores.returns.last().copied().unwrap_or_default());
         let decisions = scores.lengths.last().copied().unwrap_or_default();
+        self.finished = n as u64;
         let line = writeln!(self.out, "episode {n}: return {last:.3} in {decisions} decisions");
         self.written = std::mem::replace(&mut self.written, Ok(())).and(line);
     }

@@ -88,6 +88,7 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
         if raised.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED.into());
         }
+        say("stopping; Ctrl-C again ends it at once");
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(stop)

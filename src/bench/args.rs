@@ -5,6 +5,7 @@ use crate::cli::settings;
 use crate::config::{ConfigError, Layer, Preset, resolve};
 use anyhow::Result;
 use clap::Args;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Flags of timing.
@@ -49,8 +50,8 @@ pub struct BenchArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "steps,updates,plans")]
     pub rows: Vec<Kind>,
     /// Repetitions of each row
-    #[arg(long, default_value_t = 20)]
-    pub repeats: usize,
+    #[arg(long, default_value = "20")]
+    pub repeats: NonZeroUsize,
     /// flex (CPU), ndarray (CPU), cuda or cuda:INDEX
     #[arg(long)]
     pub device: Option<String>,
@@ -105,7 +106,7 @@ impl BenchArgs {
             environments: self.environments.clone(),
             lengths: self.training_lengths.clone(),
             kinds: self.rows.clone(),
-            repeats: self.repeats,
+            repeats: self.repeats.get(),
         })
     }
 }

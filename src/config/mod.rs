@@ -179,9 +179,11 @@ impl RunConfig {
             require(value > 0, key, value, "must be at least 1")?;
         }
         // each is a share of the memory and of a processor
-        for (key, value, most) in
-            [("threads", self.threads, 1024), ("planner.iterations", self.planner.iterations, 10_000)]
-        {
+        for (key, value, most) in [
+            ("threads", self.threads, 1024),
+            ("planner.iterations", self.planner.iterations, 10_000),
+            ("planner.extra_iterations", self.planner.extra_iterations, 10_000),
+        ] {
             require(value <= most, key, value, &format!("must not exceed {most}"))?;
         }
         for (i, horizon) in self.evaluation.horizons.iter().enumerate() {
@@ -214,6 +216,8 @@ impl RunConfig {
         for (key, value) in not_negative {
             require(value >= 0.0 && value.is_finite(), key, value, "must be a number of at least 0")?;
         }
+        let fraction = self.planner.policy_fraction;
+        require(fraction <= 1000.0, "planner.policy_fraction", fraction, "must not exceed 1000")?;
         let shares = [
             ("learner.discount", self.learner.discount),
             ("learner.rho", self.learner.rho),

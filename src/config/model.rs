@@ -5,6 +5,9 @@ use td_koopman_agents::config::{
     Conditioning, DynamicsKind, EigenvalueConfig, LatentNorm, ModelConfig, StateDecoder,
 };
 
+/// The widest layer.
+const MAX_WIDTH: usize = 1_000_000;
+
 impl RunConfig {
     pub(super) fn validate_model(&self) -> Result<(), ConfigError> {
         let m = &self.model;
@@ -27,12 +30,24 @@ impl RunConfig {
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
         }
+        let may_be_none = [
+            ("model.mlp.hidden_dim", m.mlp.hidden_dim),
+            ("model.koopman.control.gate_hidden", m.koopman.control.gate_hidden),
+            ("model.koopman.remainder.correction_hidden", m.koopman.remainder.correction_hidden),
+        ];
+        for (key, value) in positive.into_iter().chain(may_be_none) {
+            // what this machine has room for is asked later; the numbers there are counted in 64 bits
+            let most = if key.ends_with("layers") || key.ends_with("heads") { 1000 } else { MAX_WIDTH };
+            require(value <= most, key, value, &format!("must not exceed {most}"))?;
+        }
         let widths = [
             ("model.encoder_hidden", &m.encoder_hidden),
             ("model.koopman.control.action_hidden", &m.koopman.control.action_hidden),
         ];
         for (key, widths) in widths {
             require(!widths.contains(&0), key, format!("{widths:?}"), "must not contain a layer of width 0")?;
+            let fit = widths.len() <= 1000 && widths.iter().all(|&width| width <= MAX_WIDTH);
+            require(fit, key, format!("{widths:?}"), "must not exceed 1000 layers of width 1000000")?;
         }
         require(
             m.transformer.width.is_multiple_of(m.transformer.heads),
@@ -203,6 +218,23 @@ mod tests {
             assert_eq!((config.model.dynamics, config.variant()), (kind, kind.name()));
             let config = with(&[&format!("model.match_params={}", kind.name())]).unwrap();
             assert_eq!(config.model.match_params.dynamics(), Some(kind));
+        }
+    }
+
+    /// Counted in 64 bits their parameters came to few, and the networks were made.
+    #[test]
+    fn sizes_that_no_machine_has_room_for_are_refused_by_key() {
+        for setting in [
+            "model.koopman.control.encoded_dim=9223372036854775807",
+            "model.koopman.control.gate_hidden=9223372036854775807",
+            "model.encoder_hidden=[9223372036854775807]",
+            "model.gru.layers=9223372036854775807",
+            "planner.extra_iterations=9223372036854775807",
+            "planner.policy_fraction=1e300",
+        ] {
+            let error = with(&[setting]).unwrap_err().to_string();
+            let key = setting.split('=').next().unwrap();
+            assert!(error.contains(key) && error.contains("must not exceed"), "{error}");
         }
     }
 

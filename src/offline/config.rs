@@ -103,6 +103,12 @@ impl OfflineConfig {
         ] {
             require(value <= 10_000, key, value, "must not exceed 10000")?;
         }
+        // each is a share of the memory
+        for (key, value) in
+            [("test.windows", self.test.windows), ("train.steps_per_update", self.train.steps_per_update)]
+        {
+            require(value <= 1_000_000, key, value, "must not exceed 1000000")?;
+        }
         require(self.threads <= 1024, "threads", self.threads, "must not exceed 1024")?;
         for (key, value) in [
             ("train.learning_rate", self.train.learning_rate),
@@ -119,7 +125,7 @@ impl OfflineConfig {
             require(holds, key, value, "must be a positive number, also in single precision")?;
         }
         let share = self.data.test_share;
-        require(0.0 < share && share < 1.0, "data.test_share", share, "must lie between 0 and 1")?;
+        require(0.0 < share && share < 1.0, "data.test_share", share, "must be above 0 and below 1")?;
         validate_networks(&self.model)
     }
 }
@@ -149,7 +155,8 @@ pub(super) mod tests {
             ("train.horizn=3", "the nearest is `train.horizon`"),
             ("train.updates=many", "is an integer"),
             ("test.windows=0", "`test.windows = 0` must be at least 1 (set in --set"),
-            ("data.test_share=1.0", "between 0 and 1"),
+            ("data.test_share=1.0", "above 0 and below 1"),
+            ("test.windows=1000000000", "must not exceed 1000000"),
             ("model.latent_dim=7", "must be even"),
             ("model.dynamics=koopmann", "`koopman`, `mlp`, `gru`"),
             ("env.name=hopper", "unknown key `env.name`"),

@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::study::choices::list;
 use crate::study::text::slug;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use td_koopman_agents::config::DynamicsKind;
@@ -46,8 +47,17 @@ impl Source {
     }
 
     /// Reads it all.
+    ///
+    /// # Errors
+    /// Something cannot be read, or is there twice: what is tested on would be among what is learned from.
     pub fn read(&self) -> Result<Recording> {
-        let mut all = Recording::default();
+        let (mut all, mut seen) = (Recording::default(), BTreeSet::new());
+        let mut once = |path: &Path| {
+            let is_new = seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+            let twice =
+                || ConfigError(format!("{} is in `{}` twice; once is enough", path.display(), self.name));
+            is_new.then_some(()).ok_or_else(twice)
+        };
         for path in &self.paths {
             let read = || format!("cannot learn from {}", path.display());
             let runs = if path.is_dir() { runs_in(path, DEPTH)? } else { Vec::new() };
@@ -59,9 +69,13 @@ impl Source {
                     ))
                     .into());
                 }
-                [] => all.append(hdf5::read(path)?).with_context(read)?,
+                [] => {
+                    once(path)?;
+                    all.append(hdf5::read(path)?).with_context(read)?;
+                }
                 runs => {
                     for run in runs {
+                        once(run)?;
                         let replay = Checkpoint::read_newest(run, Checkpoint::replay)?;
                         all.append(Recording::from(&replay)).with_context(read)?;
                     }
@@ -267,6 +281,17 @@ mod tests {
         };
         assert!(error(folder.path()).contains("is no run and has none below it"));
         assert!(error(&folder.path().join("absent.hdf5")).contains("absent.hdf5"));
+    }
+
+    /// Of its episodes, there twice, one was learned from and the other tested on.
+    #[test]
+    fn the_same_recording_twice_is_refused() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/d4rl.hdf5");
+        let error = Source::parse(&format!("{path},{path}")).unwrap().read().unwrap_err();
+        assert!(
+            error.is::<ConfigError>() && error.to_string().contains("d4rl.hdf5 is in `d4rl` twice"),
+            "{error}"
+        );
     }
 
     /// Recordings of other systems are none of its business; one of this system that is too short is named.

@@ -35,8 +35,9 @@ impl Watcher for Tape {
 }
 
 impl Tape {
-    /// Writes it as HDF5, in D4RL's layout.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    /// Writes the episodes that are over as HDF5, in D4RL's layout.
+    pub fn write(mut self, path: &Path) -> Result<()> {
+        self.recording.episodes.truncate(self.terminated.len());
         hdf5::write(path, &self.recording, &self.terminated)
     }
 }

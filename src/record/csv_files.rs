@@ -1,6 +1,6 @@
 //! `train.csv`, `eval.csv` and `model.csv` in the folder of a run.
 
-use super::resume::keep_rows_up_to;
+use super::resume::{keep, keep_rows_up_to};
 use super::{Diagnosis, Episode, Evaluation, Recorded, Recorder};
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -38,7 +38,8 @@ impl CsvRecorder {
     pub fn resume(run_folder: &Path, recorded: Recorded) -> Result<Self> {
         keep_rows_up_to(&run_folder.join("train.csv"), recorded.episode)?;
         keep_rows_up_to(&run_folder.join("eval.csv"), recorded.evaluation)?;
-        keep_rows_up_to(&run_folder.join("model.csv"), recorded.evaluation)?;
+        // which runs of older versions do not have
+        keep(&run_folder.join("model.csv"), recorded.evaluation)?;
         Self::append(run_folder)
     }
 

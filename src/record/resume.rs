@@ -1,5 +1,6 @@
 //! Rolling a CSV file back to a checkpoint.
 
+use super::say;
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
@@ -12,27 +13,41 @@ use std::{
 ///
 /// A run that was killed may have written rows after its last checkpoint; the resumed run writes them again. The
 /// rows kept are kept byte for byte. The file is replaced atomically, so that a kill in the middle of this leaves
-/// the old one. A missing file is left missing.
+/// the old one. A missing file is left missing. Whoever lost rows that the checkpoint knows of is warned.
 pub(super) fn keep_rows_up_to(path: &Path, last: Option<u64>) -> Result<()> {
+    let has = keep(path, last)?;
+    if has < last {
+        let said = has.map_or("nothing".into(), |step| format!("nothing behind step {step}"));
+        say(format_args!(
+            "warning: {} has {said}, though a row of step {} was written: rows were lost",
+            path.display(),
+            last.unwrap_or_default()
+        ));
+    }
+    Ok(())
+}
+
+/// Does that without a word, and returns the step of the last row that is left.
+pub(super) fn keep(path: &Path, last: Option<u64>) -> Result<Option<u64>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let kept = rows_up_to(&bytes, last).with_context(|| {
+    let (kept, has) = rows_up_to(&bytes, last).with_context(|| {
         format!(
             "cannot roll {} back to the checkpoint; repair or remove that line and run again",
             path.display()
         )
     })?;
-    if kept == bytes {
-        return Ok(());
+    if kept != bytes {
+        replace(path, &kept).with_context(|| format!("cannot rewrite {}", path.display()))?;
     }
-    replace(path, &kept).with_context(|| format!("cannot rewrite {}", path.display()))
+    Ok(has)
 }
 
-/// The header and the complete rows with a first column of at most `last`.
-fn rows_up_to(bytes: &[u8], last: Option<u64>) -> Result<Vec<u8>> {
+/// The header and the complete rows with a first column of at most `last`, and that of the last of them.
+fn rows_up_to(bytes: &[u8], last: Option<u64>) -> Result<(Vec<u8>, Option<u64>)> {
     // A line without its newline was being written when the process died. It cannot be told by its content: half of
     // "12000" is a fine number.
     let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(&[][..], |end| &bytes[..=end]);
@@ -44,7 +59,7 @@ fn rows_up_to(bytes: &[u8], last: Option<u64>) -> Result<Vec<u8>> {
     );
     let mut start = reader.position().byte() as usize;
     let mut kept = complete[..start].to_vec();
-    let mut record = csv::StringRecord::new();
+    let (mut record, mut has) = (csv::StringRecord::new(), None);
     while reader.read_record(&mut record).context("a row cannot be read")? {
         let end = reader.position().byte() as usize;
         let step: u64 = record[0].parse().with_context(|| {
@@ -52,10 +67,11 @@ fn rows_up_to(bytes: &[u8], last: Option<u64>) -> Result<Vec<u8>> {
         })?;
         if Some(step) <= last {
             kept.extend_from_slice(&complete[start..end]);
+            has = Some(step);
         }
         start = end;
     }
-    Ok(kept)
+    Ok((kept, has))
 }
 
 /// Writes a file under another name beside `path`, and moves it into place when it is on the disk.
@@ -72,7 +88,7 @@ mod tests {
     use super::*;
 
     fn kept(text: &str, env_step: u64) -> String {
-        String::from_utf8(rows_up_to(text.as_bytes(), Some(env_step)).unwrap()).unwrap()
+        String::from_utf8(rows_up_to(text.as_bytes(), Some(env_step)).unwrap().0).unwrap()
     }
 
     #[test]
@@ -85,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_before_the_first_row_keeps_the_header_only() {
-        assert_eq!(rows_up_to(b"env_step,x\n0,1\n", None).unwrap(), b"env_step,x\n");
+        assert_eq!(rows_up_to(b"env_step,x\n0,1\n", None).unwrap(), (b"env_step,x\n".into(), None));
     }
 
     /// The trap: "20", the half of "2000,7", looks like an early step.
@@ -117,7 +133,8 @@ mod tests {
         assert!(!path.exists());
 
         fs::write(&path, "env_step,x\n10,1\n20,2\n3").unwrap();
-        keep_rows_up_to(&path, Some(10)).unwrap();
+        assert_eq!(keep(&path, Some(10)).unwrap(), Some(10));
+        assert_eq!(keep(&path, Some(30)).unwrap(), Some(10), "a row of step 30 is gone");
         assert_eq!(fs::read_to_string(&path).unwrap(), "env_step,x\n10,1\n");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the partial file was left behind");
     }

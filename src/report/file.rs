@@ -1,5 +1,6 @@
 //! Files that are whole or, after a kill, the ones before.
 
+use crate::config::ConfigError;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::Write;
@@ -29,6 +30,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         })
     };
     write().with_context(|| format!("cannot write {}; is the disk full?", path.display()))
+}
+
+/// Refuses a name that promises another kind of picture; what is no file is nobody's promise.
+pub fn require_svg(path: &Path) -> Result<(), ConfigError> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(other) if !other.eq_ignore_ascii_case("svg") => Err(ConfigError(format!(
+            "{} would be a picture of another kind: pictures are SVG, so give FILE.svg",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

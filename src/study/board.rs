@@ -2,7 +2,7 @@
 
 use super::pool::{Ending, Job};
 use crate::record::say;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,17 @@ impl<'a> Board<'a> {
     /// A board for `jobs`, none of which has begun.
     pub fn new(jobs: &'a [Job]) -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let style = "{bar:30} {percent:>3}%  {msg}  elapsed {elapsed_precise}  ETA {eta_precise}";
+        let style = "{bar:30} {percent:>3}%  {msg}  elapsed {elapsed_precise}  ETA {left}";
         let overall = screen.add(ProgressBar::new(jobs.iter().map(|job| job.work).sum()));
-        overall.set_style(ProgressStyle::with_template(style).expect("the template is constant"));
+        let style = ProgressStyle::with_template(style).expect("the template is constant");
+        overall.set_style(style.with_key("left", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let seconds = state.eta().as_secs();
+            // nothing is known before anything is done
+            let _ = match seconds {
+                0 => write!(text, "--:--:--"),
+                _ => write!(text, "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+            };
+        }));
         let board = Self { jobs, screen, overall, running: HashMap::new(), ended: 0, failed: 0, shown: None };
         // what earlier processes did says nothing about how fast this one goes
         board.overall.set_position(board.done());

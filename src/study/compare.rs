@@ -278,6 +278,26 @@ fn cell(
 ) -> Result<Cell> {
     let folder = runs_folder(out).join(&env.name).join(&variant.label).join(format!("seed{seed}"));
     let one_thread = "threads=1".to_owned();
+    let decided = [
+        ("env", true),
+        ("seed", true),
+        ("steps", args.steps.is_some()),
+        ("model.dynamics", variant.dynamics.is_some()),
+    ];
+    let keys = || variant.settings.iter().filter_map(|setting| Some(setting.split_once('=')?.0.trim()));
+    if let Some((key, _)) =
+        decided.into_iter().find(|(key, is_decided)| *is_decided && keys().any(|k| k == *key))
+    {
+        return Err(ConfigError(format!(
+            "`{key}` has no say in a variant: {}",
+            if key == "model.dynamics" {
+                "its label names a dynamics; choose another label"
+            } else {
+                "it is the comparison's, the same for all"
+            }
+        ))
+        .into());
+    }
     let train = TrainArgs {
         env: Some(env.name.clone()),
         dynamics: variant.dynamics.clone(),
@@ -327,6 +347,21 @@ pub(super) mod tests {
         let cli = Cli::try_parse_from(["td-koopman", "compare"].into_iter().chain(line.split_whitespace()))?;
         let Some(Command::Compare(args)) = cli.command else { panic!("not compare") };
         Comparison::new(&args)
+    }
+
+    /// `short:steps=300` trained as long as all others, and the page called it another variant.
+    #[test]
+    fn settings_that_a_comparison_decides_are_refused_in_variants() {
+        for (variant, key) in [
+            ("short:steps=300", "`steps`"),
+            ("other:env=hopper", "`env`"),
+            ("other:seed=3", "`seed`"),
+            ("mlp:model.dynamics=koopman", "`model.dynamics`"),
+        ] {
+            let line = format!("--env pendulum --variants {variant} --seeds 1 --steps 500 --out results/x");
+            let error = format!("{:#}", comparison(&line).err().unwrap());
+            assert!(error.contains(key) && error.contains("has no say"), "{error}");
+        }
     }
 
     #[test]

@@ -105,6 +105,17 @@ pub fn last_line(path: &Path, from: u64) -> Option<String> {
     tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
+/// What a process that failed said last, behind the byte `from`: of a panic where and why, not the advice behind it.
+pub fn last_words(path: &Path, from: u64) -> Option<String> {
+    let tail = tail(path, from).ok()?;
+    let mut lines =
+        tail.lines().skip_while(|line| !line.contains("' panicked at ") && !line.contains(") panicked at "));
+    match (lines.next(), lines.next()) {
+        (Some(place), Some(why)) => Some(format!("{} {}", place.trim(), why.trim())),
+        _ => last_line(path, from),
+    }
+}
+
 /// The last 4 KiB of a file, as far as they are behind its byte `from`.
 fn tail(path: &Path, from: u64) -> std::io::Result<String> {
     let mut file = File::open(path)?;

@@ -1,7 +1,7 @@
 //! Cells as child processes of this program, a few at a time.
 
 use super::board::Board;
-use super::files::{LOG, last_line};
+use super::files::{LOG, last_words};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use std::fs::{self, OpenOptions};
@@ -35,7 +35,7 @@ impl Job {
 
     /// The last line of its log behind the byte `begun`, where its process began: earlier ones had their own to say.
     pub(super) fn last_words(&self, begun: u64) -> Option<String> {
-        last_line(&self.log(), begun)
+        last_words(&self.log(), begun)
     }
 }
 
@@ -161,7 +161,7 @@ fn judge(status: ExitStatus, told: bool, job: &Job, begun: u64) -> Ending {
         (None, None) => "it ended".into(),
     };
     Ending::Failed(match job.last_words(begun) {
-        Some(line) => format!("{how}: {line}"),
+        Some(line) => format!("{how}: {line}; all of it in {}", job.log().display()),
         None => format!("{how}, and it said nothing"),
     })
 }
@@ -202,7 +202,16 @@ mod tests {
         let log = "train\nerror: the loss is no longer a number\n";
         fs::write(job.log(), log).unwrap();
         let Ending::Failed(why) = judge(ExitStatus::from_raw(9), false, &job, 0) else { panic!() };
-        assert_eq!(why, "killed by signal 9: error: the loss is no longer a number");
+        let whole = format!("; all of it in {}", job.log().display());
+        assert_eq!(why, format!("killed by signal 9: error: the loss is no longer a number{whole}"));
         assert_eq!(judge(exit(1), false, &job, log.len() as u64), silent, "an earlier process said it");
+        // of a panic the last line was advice about backtraces
+        let panic = "\nthread 'main' (7) panicked at src/x.rs:3:5:\ncapacity overflow\nnote: run with `RUST_BACKTRACE=1`\n";
+        fs::write(job.log(), log.to_owned() + panic).unwrap();
+        let Ending::Failed(why) = judge(exit(101), false, &job, 0) else { panic!() };
+        assert_eq!(
+            why,
+            format!("exit code 101: thread 'main' (7) panicked at src/x.rs:3:5: capacity overflow{whole}")
+        );
     }
 }

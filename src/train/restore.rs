@@ -2,7 +2,7 @@
 
 use super::TrainState;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Layer, RunConfig, resolve};
+use crate::config::{ConfigError, Layer, RunConfig, resolve};
 use crate::memory;
 use anyhow::Result;
 use std::path::Path;
@@ -26,6 +26,16 @@ pub fn restore(config: &RunConfig, checkpoint: &Checkpoint, spec: &Spec) -> Resu
     memory::require(memory::Work::Plan, config, observations, actions, 1)?;
     let init = &mut Stream::new(config.seed, "init");
     let mut agent = Agent::new(&config.agent_for(spec), observations, actions, init, &device);
-    agent.import(&checkpoint.learner()?)?;
+    agent.import(&checkpoint.learner()?).map_err(|error| match checkpoint.config() {
+        Ok(saved)
+            if (&saved.model, saved.agent, &saved.env) != (&config.model, config.agent, &config.env) =>
+        {
+            ConfigError(format!(
+                "a setting changes the networks of an agent that is trained already: {error}"
+            ))
+            .into()
+        }
+        _ => anyhow::Error::from(error),
+    })?;
     Ok((agent, TrainState::load(checkpoint)?))
 }

@@ -16,7 +16,7 @@ use crate::record::{
 use crate::report::write_atomically;
 use crate::report::{Curve, read_eval_csv, write_svg};
 use crate::task::{Task, Transition};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -113,6 +113,23 @@ impl Run {
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         refuse_another_run(&checkpoint.config()?, &self.config, &self.folder)?;
         self.state = TrainState::load(checkpoint)?;
+        let damaged = |why| anyhow!("{} is damaged: {why}", self.folder.display());
+        ensure!(
+            self.state.lives.len() == self.tasks.len(),
+            damaged("its environments are not those of its configuration")
+        );
+        // the last decision may have gone beyond the end
+        let overshoot = (self.tasks.len() * self.spec().action_repeat) as u64;
+        if self.state.env_step >= self.config.steps.saturating_add(overshoot) {
+            return Err(ConfigError(format!(
+                "{} has taken {} environment steps already, more than the {} asked for: give `--steps` more to go on, or `td-koopman eval {}` to look at it",
+                self.folder.display(),
+                self.state.env_step,
+                self.config.steps,
+                self.folder.display()
+            ))
+            .into());
+        }
         tracing::info!(env_step = self.state.env_step, "going on from a checkpoint");
         self.agent.import(&checkpoint.learner()?)?;
         self.replay.import(checkpoint.replay()?)?;

@@ -297,6 +297,9 @@ impl Replay {
         {
             return Err(ReplayError::Inconsistent("array lengths do not fit the environment"));
         }
+        if saved.priorities.iter().any(|p| !(p.is_finite() && *p >= 0.0)) {
+            return Err(ReplayError::Inconsistent("a priority is negative or not a number"));
+        }
         let spans = saved.episodes.chunks_exact(3).map(|e| Span {
             start: e[0] as usize,
             len: e[1] as usize,

@@ -11,6 +11,9 @@ stdin does, so it does not outlive the program that started it. SEED has up to 6
 """
 import os
 import sys
+import threading
+import time
+import traceback
 
 # What an environment prints must not get between the messages.
 replies = os.fdopen(os.dup(1), "w")
@@ -23,9 +26,18 @@ def say(*words):
 
 def tell(error):
     why = f"{type(error).__name__}: {error}"
+    if frames := traceback.extract_tb(error.__traceback__):
+        why += f" ({frames[-1].filename}, line {frames[-1].lineno})"
     if isinstance(error, ImportError):
         why = f"{error} in {sys.executable}; set PYTHON to an interpreter that has it"
     say("error", " ".join(why.split()))
+
+
+def end_with(parent):
+    """An environment that hangs reads no end of stdin."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def reset(env, seed):
@@ -115,6 +127,7 @@ def answer(env, low, high):
 
 
 if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     try:
         serve(sys.argv[1], sys.argv[2])
     except Exception as error:
