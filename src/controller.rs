@@ -13,7 +13,8 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Layer;
-use crate::train::{configuration, restore};
+use crate::task::Task;
+use crate::train::{TrainState, configuration, restore};
 use anyhow::{Context, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
@@ -71,18 +72,23 @@ pub enum ObservationError {
 }
 
 impl Controller {
-    /// Loads the newest checkpoint of a run, with changed settings, such as a smaller `planner.num_samples` where time is short. The
-    /// environment of the run is opened for a moment, to learn the range of its actions.
+    /// Loads the newest checkpoint of a run, with changed settings, such as a smaller `planner.num_samples` where time is short.
+    /// The environment need not be there, unless its options are among the changes, or the checkpoint is of an older version.
     ///
     /// # Errors
-    /// There is no checkpoint, a setting does not exist, or the environment cannot be made.
+    /// There is no checkpoint, a setting does not exist, or the environment that is needed cannot be made.
     pub fn load(run: &Path, changes: Vec<Layer>) -> Result<Self> {
         let config = configuration(run, changes)?;
-        let mut spec = config.env.make()?.spec().clone();
-        if config.train.action_repeat > 0 {
-            spec.action_repeat = config.train.action_repeat;
-        }
-        let (agent, state) = Checkpoint::read_newest(run, |checkpoint| restore(&config, checkpoint, &spec))?;
+        let (spec, agent, state) = Checkpoint::read_newest(run, |checkpoint| {
+            let saved = checkpoint.config()?;
+            let same = (&saved.env, saved.train.action_repeat) == (&config.env, config.train.action_repeat);
+            let spec = match TrainState::load(checkpoint)?.environment {
+                Some(known) if same => known.into(),
+                _ => Task::open(&config.env, config.train.action_repeat)?.own_spec().clone(),
+            };
+            let (agent, state) = restore(&config, checkpoint, &spec)?;
+            Ok((spec, agent, state))
+        })?;
         let threads = ThreadPoolBuilder::new().num_threads(config.threads).build();
         let mut controller = Self {
             schedule: agent.schedule(state.episode_start()),
@@ -150,7 +156,6 @@ mod tests {
     use super::*;
     use crate::config::tests::with;
     use crate::evaluate::evaluate;
-    use crate::task::Task;
     use crate::train::train;
     use std::sync::atomic::AtomicBool;
 
@@ -215,6 +220,31 @@ mod tests {
             assert!(matches!(error, ObservationError::NotFinite { index: 1, .. }), "{error}");
         }
         assert_eq!(controller.act(&[1.0, 0.1, 0.5]).unwrap(), second);
+    }
+
+    /// On a machine there is no simulator of it.
+    #[test]
+    fn the_environment_need_not_be_there() {
+        let folder = run();
+        let here = Controller::load(folder.path(), vec![]).unwrap().spec().clone();
+        let known = Spec { source: td_koopman_envs::Source::Custom, state_dims: None, ..here.clone() };
+        let own =
+            Task::open(&configuration(folder.path(), vec![]).unwrap().env, 3).unwrap().own_spec().clone();
+        assert_eq!(known, Spec { source: td_koopman_envs::Source::Custom, state_dims: None, ..own });
+        assert_eq!(here.action_high, [2.0], "Nm");
+
+        let entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let is_checkpoint = |path: &std::path::PathBuf| path.to_string_lossy().contains("checkpoint-");
+        let checkpoint = entries.into_iter().find(is_checkpoint).unwrap();
+        let rename = |file: &str| {
+            let path = checkpoint.join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(path, text.replace("pendulum", "gone")).unwrap();
+        };
+        rename("config.toml");
+        std::fs::remove_file(checkpoint.join("crc32c.json")).unwrap();
+        let mut controller = Controller::load(folder.path(), vec![]).unwrap();
+        assert!(controller.act(&[1.0, 0.0, 0.5]).unwrap().action[0].abs() <= 2.0);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use td_koopman_envs::{End, Env, Error, Frame, Painter, Spec};
 /// A wrapped environment and its buffers.
 pub struct Task {
     env: Box<dyn Env>,
+    /// In the environment's own units.
+    own: Spec,
     raw: Vec<f64>,
     observation: Vec<f32>,
     action: Vec<f64>,
@@ -41,10 +43,13 @@ impl Task {
     fn wrap(env: Box<dyn Env>, action_repeat: usize) -> Self {
         let published = NonZeroUsize::new(env.spec().action_repeat).unwrap_or(NonZeroUsize::MIN);
         let times = NonZeroUsize::new(action_repeat).unwrap_or(published);
-        let env = ScaledActions::new(Box::new(ActionRepeat::new(env, times)));
+        let env = ActionRepeat::new(env, times);
+        let own = env.spec().clone();
+        let env = ScaledActions::new(Box::new(env));
         let (observations, actions) = (env.spec().observation_dim, env.spec().action_dim());
         Self {
             env: Box::new(env),
+            own,
             raw: vec![0.0; observations],
             observation: vec![0.0; observations],
             action: vec![0.0; actions],
@@ -54,6 +59,11 @@ impl Task {
     /// What the environment is; `action_repeat` is the one in use.
     pub fn spec(&self) -> &Spec {
         self.env.spec()
+    }
+
+    /// The same with actions in the environment's own units.
+    pub fn own_spec(&self) -> &Spec {
+        &self.own
     }
 
     /// Starts an episode.

@@ -6,6 +6,7 @@ mod meters;
 mod restore;
 mod run;
 mod same_run;
+mod saved_spec;
 mod state;
 
 pub use life::Life;
@@ -13,6 +14,7 @@ pub use restore::{configuration, restore};
 pub(crate) use run::lock;
 pub use same_run::refuse_another_run;
 pub(crate) use same_run::refuse_differences;
+pub use saved_spec::SavedSpec;
 pub use state::{Streams, TrainState};
 
 use crate::config::RunConfig;

@@ -87,6 +87,7 @@ impl Run {
             Some(checkpoint) => run.restore(&checkpoint)?,
             None => run.begin()?,
         }
+        run.state.environment = Some(run.tasks[0].own_spec().into());
         if !run.is_finished() {
             remove_curve(folder)?;
         }

@@ -2,6 +2,7 @@
 
 use super::life::Life;
 use super::meters::Meters;
+use super::saved_spec::SavedSpec;
 use crate::checkpoint::Checkpoint;
 use crate::record::Recorded;
 use anyhow::{Context, Result};
@@ -57,6 +58,9 @@ pub struct TrainState {
     pub meters: Meters,
     /// CPU and wall seconds of training.
     pub seconds: [f64; 2],
+    /// The environment; unknown to older checkpoints.
+    #[serde(default)]
+    pub environment: Option<SavedSpec>,
 }
 
 impl TrainState {
@@ -76,6 +80,7 @@ impl TrainState {
             last_evaluation: None,
             meters: Meters::default(),
             seconds: [0.0; 2],
+            environment: None,
         }
     }
 

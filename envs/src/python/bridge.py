@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 
 # What an environment prints must not get between the messages.
 replies = os.fdopen(os.dup(1), "w")
@@ -55,7 +56,10 @@ def numbers(values):
 def made(gymnasium, name):
     """The environment, ready to be drawn if it can be; not all are, and some only where there is a screen."""
     try:
-        return gymnasium.make(name, render_mode="rgb_array")
+        # that it cannot be drawn is no news, and would be the last that is heard of an environment that dies
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*render_mode")
+            return gymnasium.make(name, render_mode="rgb_array")
     except Exception:
         return gymnasium.make(name)
 
