@@ -93,9 +93,7 @@ impl Checkpoint {
             File::open(run_folder)?.sync_all()?;
             Ok(())
         };
-        write().with_context(|| {
-            format!("cannot write the checkpoint {}; is the disk full?", folder.display())
-        })?;
+        write().with_context(|| format!("cannot write the checkpoint {}", folder.display()))?;
         for old in all(run_folder)?.into_iter().filter(|c| c.number < number) {
             fs::remove_dir_all(&old.folder)
                 .with_context(|| format!("cannot remove the old checkpoint {}", old.folder.display()))?;

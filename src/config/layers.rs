@@ -140,10 +140,9 @@ fn set(to: &mut Table, known: &Table, key: &str, value: Value, source: &str) -> 
     // the environment says later whether it has such an option
     let like_itself = (env::is_option(key) && known.contains_key("env")).then(|| value.clone());
     let Some(default) = lookup(known, key).or(like_itself.as_ref()) else {
-        let nearest = nearest_key(known, key);
-        return Err(ConfigError(format!(
-            "unknown key `{key}` (= {value}) in {source}; the nearest is `{nearest}`"
-        )));
+        let nearest =
+            nearest_key(known, key).map_or(String::new(), |near| format!("; the nearest is `{near}`"));
+        return Err(ConfigError(format!("unknown key `{key}` (= {value}) in {source}{nearest}")));
     };
     // a section with all its lines commented out
     if lookup(known, key).is_some_and(Value::is_table) && value.as_table().is_some_and(Table::is_empty) {
@@ -176,14 +175,15 @@ fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     }
 }
 
-fn nearest_key(known: &Table, key: &str) -> String {
+/// `None` if none looks like it.
+fn nearest_key(known: &Table, key: &str) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     // someone who forgot the path still means the name: the better of both comparisons counts
     let likeness = |candidate: &str| {
         strsim::jaro_winkler(candidate, key).max(strsim::jaro_winkler(&last(candidate), &last(key)))
     };
-    let keys = leaves(known).into_iter().map(|(key, _)| key);
-    keys.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).expect("there are defaults")
+    let keys = leaves(known).into_iter().map(|(key, _)| (likeness(&key), key));
+    keys.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.8).map(|(_, key)| key)
 }
 
 fn with_article(value: &Value) -> &'static str {
@@ -240,6 +240,7 @@ mod tests {
             "unknown key `planner.num_sample` (= 7) in --set planner.num_sample=7; the nearest is `planner.num_samples`"
         );
         assert!(error("horizn=3").contains("`learner.horizon`"), "{}", error("horizn=3"));
+        assert_eq!(error("foo=3"), "unknown key `foo` (= 3) in --set foo=3", "nothing is near");
         assert!(error("model.dynamics.kind=mlp").contains("unknown key"));
     }
 

@@ -188,7 +188,7 @@ impl Table {
             .write_record(cells)
             .map_err(anyhow::Error::from)
             .and_then(|()| Ok(self.writer.flush()?))
-            .with_context(|| format!("cannot write a row to {}; is the disk full?", self.path.display()))
+            .with_context(|| format!("cannot write a row to {}", self.path.display()))
     }
 
     fn sync(&mut self) -> Result<()> {

@@ -64,7 +64,7 @@ impl EventFile {
         // one call to the operating system: a killed process leaves whole records
         self.file
             .write_all(&record(&event.encode_to_vec()))
-            .with_context(|| format!("cannot write to {}; is the disk full?", self.path.display()))
+            .with_context(|| format!("cannot write to {}", self.path.display()))
     }
 }
 

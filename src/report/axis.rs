@@ -24,6 +24,20 @@ fn around(value: f64, least: f64) -> Range<f64> {
     value - air..value + air
 }
 
+/// Ticks of a logarithmic axis: powers of ten, or if that makes fewer than three, twice and five times those as well, or more digits, or
+/// four that are equally far apart.
+pub(super) fn log_ticks(range: &Range<f64>) -> Vec<f64> {
+    let decades = range.start.log10().floor() as i32..=range.end.log10().floor() as i32;
+    let of = |digits: &[f64]| -> Vec<f64> {
+        let all = decades.clone().flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power)));
+        all.filter(|tick| range.contains(tick)).collect()
+    };
+    let finest = [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+    let sets = [&[1.0][..], &[1.0, 2.0, 5.0], &finest];
+    let apart = || (0..4).map(|i| range.start * (range.end / range.start).powf(f64::from(i) / 3.0)).collect();
+    sets.into_iter().map(of).find(|ticks| ticks.len() >= 3).unwrap_or_else(apart)
+}
+
 /// The text of a tick: `0.25`, `-150`, `20k`, `1.5M`.
 pub(super) fn tick(value: f64) -> String {
     let (scaled, unit) = match value.abs() {
@@ -81,6 +95,16 @@ mod tests {
         ] {
             assert_eq!(error_tick(value), text);
         }
+    }
+
+    /// Costs between 0.6 and 0.7 s had an axis without a number.
+    #[test]
+    fn a_logarithmic_axis_has_numbers_however_short_it_is() {
+        assert_eq!(log_ticks(&(0.05..200.0)), [0.1, 1.0, 10.0, 100.0]);
+        assert_eq!(log_ticks(&(0.9..11.0)), [1.0, 2.0, 5.0, 10.0]);
+        assert_eq!(log_ticks(&(2.2..4.5)), [2.5, 3.0, 4.0]);
+        let close = log_ticks(&(0.6..0.7));
+        assert!(close.len() == 4 && close.windows(2).all(|pair| pair[0] < pair[1]), "{close:?}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
             let _ = fs::remove_file(&partial);
         })
     };
-    write().with_context(|| format!("cannot write {}; is the disk full?", path.display()))
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Refuses a name that promises another kind of picture; what is no file is nobody's promise.

@@ -1,6 +1,6 @@
 //! Return against cost, with the choices marked that are worth their cost.
 
-use super::axis::{tick, value_range};
+use super::axis::{error_tick, log_ticks, tick, value_range};
 use super::file::write_atomically;
 use super::pen::{FAINT_INK, GRID, INK, Pen, SCALE, at, font, pixels};
 use anyhow::{Context, Result, ensure};
@@ -63,6 +63,7 @@ fn draw(scatter: &Scatter) -> Result<String> {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
     };
     let costs = extent(&mut dots.iter().map(|dot| dot.cost));
+    let range = costs.0 / MARGIN..costs.1 * MARGIN;
     let values = extent(&mut dots.iter().flat_map(|dot| [dot.value - dot.spread, dot.value + dot.spread]));
     let front: Vec<&Dot> = scatter.front.iter().map(|&i| &scatter.dots[i]).collect();
     let height = HEIGHT + LINE * front.len() as u32;
@@ -82,7 +83,7 @@ fn draw(scatter: &Scatter) -> Result<String> {
             .x_label_area_size(pixels(46))
             .y_label_area_size(pixels(64))
             .build_cartesian_2d(
-                (costs.0 / MARGIN..costs.1 * MARGIN).log_scale(),
+                range.clone().log_scale().with_key_points(log_ticks(&range)),
                 value_range(values.0, values.1),
             )?;
         plot.configure_mesh()
@@ -91,7 +92,7 @@ fn draw(scatter: &Scatter) -> Result<String> {
             .light_line_style(TRANSPARENT)
             .axis_style(FAINT_INK.stroke_width(SCALE))
             .set_all_tick_mark_size(pixels(4))
-            .x_label_formatter(&|value| tick(*value))
+            .x_label_formatter(&|value| error_tick(*value))
             .y_label_formatter(&|value| tick(*value))
             .label_style(font(12.0, FAINT_INK))
             .axis_desc_style(font(13.0, INK))

@@ -244,7 +244,9 @@ fn summary_table(page: &mut String, comparison: &Comparison, tried: &[Tried]) {
                 .collect();
             let finals = summarise(&[ends.iter().map(|end| end.0).collect()]);
             let bests = summarise(&[ends.iter().map(|end| end.1).collect()]);
-            let show = |e: Option<Estimate>| e.map_or("–".into(), with_interval);
+            // of one run there is none
+            let told = if ends.len() > 1 { with_interval } else { |e: Estimate| number(e.value) };
+            let show = |e: Option<Estimate>| e.map_or("–".into(), told);
             let (mean, iqm) = (show(finals.map(|s| s.mean)), show(finals.map(|s| s.iqm)));
             let best = show(bests.map(|s| s.mean));
             let (runs, all) = (ends.len(), of_it().count());
@@ -381,7 +383,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let line = "--env pendulum --variants koopman --seeds 1..2";
         let page = report(folder.path(), line, &ROWS, &[2]);
-        assert!(page.contains("| **1 of 2** | 2.000 [") && page.contains("**Bold**: "), "{page}");
+        assert!(page.contains("| **1 of 2** | 2.000 | 2.000 |") && page.contains("**Bold**: "), "{page}");
         let page = report(folder.path(), line, &ROWS, &[]);
         assert!(page.contains("| 2 of 2 | 2.000 [") && !page.contains("**"), "{page}");
     }
@@ -405,7 +407,7 @@ mod tests {
             (0..10).map(|i| format!("{}{i}:learner.rho=0.{i}", "long".repeat(20))).collect();
         let line = format!("--env pendulum --variants {} --seeds 1", variants.join(","));
         let page = report(folder.path(), &line, &ROWS, &[]);
-        assert!(page.contains("| 1 of 1 | 2.000 [") && !page.contains("!["), "{page}");
+        assert!(page.contains("| 1 of 1 | 2.000 | 2.000 |") && !page.contains("!["), "{page}");
         assert!(folder.path().join("x/curves.csv").exists());
     }
 

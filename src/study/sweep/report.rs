@@ -230,6 +230,9 @@ fn page(
              evaluations not counted.\n"
         }
     };
+    if sweep.file.keys().iter().any(|key| *key == "seed") {
+        page += "Pictures and the Pareto front are of means over seeds.\n";
+    }
     let on_front: Vec<&Settings> = front.iter().map(|&i| &groups[i].settings).collect();
     let keys = sweep.file.keys();
     let header = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" | ");
