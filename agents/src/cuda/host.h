@@ -1,6 +1,6 @@
 // Kernels on a CPU, for tests: a C++ compiler takes the same text, with this before it. The threads of a block are fibers; a warp
 // runs as far as it can without the others, blocks run last to first, so that orders which do not wait for each other are
-// found out. Tensor cores multiply what they are given: unrounded numbers with TF32.
+// found out. Tensor cores multiply what they are given: unrounded numbers with TF32, unless TF32_CUT says otherwise.
 
 #include <cmath>
 #include <cstdio>
@@ -347,6 +347,10 @@ static unsigned word(float a, float b) { return rounded(a) | rounded(b) << 16; }
 static float product_of(unsigned a, unsigned b) {
     return __uint_as_float(a << 16) * __uint_as_float(b << 16) + __uint_as_float(a & ~0xffffu) * __uint_as_float(b & ~0xffffu);
 }
+#elif TF32_CUT
+// as in arithmetic.cu, and as tensor cores cut
+static unsigned word(float a, float) { return __float_as_uint(a * 1.00033844f); }
+static float product_of(unsigned a, unsigned b) { return __uint_as_float(a & ~0x1fffu) * __uint_as_float(b & ~0x1fffu); }
 #else
 static unsigned word(float a, float) { return __float_as_uint(a); }
 static float product_of(unsigned a, unsigned b) { return __uint_as_float(a) * __uint_as_float(b); }

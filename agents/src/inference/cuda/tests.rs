@@ -20,6 +20,7 @@ use forms::FORMS;
 mod any;
 mod noise;
 mod published;
+mod suite;
 
 /// What is planned.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +66,21 @@ const SMALL: Machine = Machine { multiprocessors: 0, shared: 0, team: 0, cluster
 /// How a plan is cut into blocks: tiles of all, tiles of those that ask for values, and on what machine.
 type Cut = (usize, usize, Machine);
 
+/// What tensor cores take of the numbers of TF32.
+#[derive(Clone, Copy, PartialEq)]
+enum Factors {
+    /// All of them, so that little is lost.
+    Whole,
+    /// Their first bits, as those of a GPU.
+    Cut,
+}
+
 /// The kernels with their tiles, as a machine needs them.
-fn compile(layout: &Layout, tiles: Tiles, machine: Machine) -> Run {
+fn compile(layout: &Layout, tiles: Tiles, machine: Machine, factors: Factors) -> Run {
     let forms = layout.sizes.forms(tiles, machine);
     assert!(machine.shared != NARROW.shared || forms.contains("MOTION_STREAMS 1"), "{forms}");
-    let header = layout.header.clone() + &forms + "#define EVERY_KERNEL\n";
+    let cut = if factors == Factors::Cut { "#define TF32_CUT 1\n" } else { "" };
+    let header = layout.header.clone() + &forms + "#define EVERY_KERNEL\n" + cut;
     let text = on_host(&header, KERNELS) + ENTRY;
     // SAFETY: the function above has this type.
     unsafe { std::mem::transmute::<*mut c_void, Run>(function(&text, c"run")) }
@@ -87,7 +98,7 @@ fn plan_in(
     let [rows, values] = [tiles, values].map(|n| if layout.sizes.fit(n, usize::MAX) { n } else { 2 });
     let tiles = Tiles { rows, values };
     // compilers take most of the time: one text has all kernels
-    let run = compile(&layout, tiles, machine);
+    let run = compile(&layout, tiles, machine, Factors::Whole);
     plan_on_host(&layout, Blocks::Of(tiles), machine, question, |_| run)
 }
 

@@ -10,7 +10,8 @@ const POLICY_STD: f32 = 0.1;
 /// Compiled once: noise is the same whatever the networks are.
 static RUN: LazyLock<Mutex<Run>> = LazyLock::new(|| {
     let (_, parts) = networks(Heads::Random, TASK, &config(DynamicsKind::Mlp));
-    Mutex::new(compile(&Layout::new(&parts, Precision::F32).expect("narrow networks"), Tiles::ONE, SMALL))
+    let layout = Layout::new(&parts, Precision::F32).expect("narrow networks");
+    Mutex::new(compile(&layout, Tiles::ONE, SMALL, Factors::Whole))
 });
 
 /// What `draw` writes for some environments: by segment, then by environment.

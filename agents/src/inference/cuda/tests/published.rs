@@ -2,7 +2,8 @@
 
 use super::*;
 
-const H200: Machine = Machine { multiprocessors: 132, shared: 227 << 10, team: TEAM, clusters: 16 };
+pub(super) const H200: Machine =
+    Machine { multiprocessors: 132, shared: 227 << 10, team: TEAM, clusters: 16 };
 
 /// One iteration of 512 candidates.
 fn agrees(dynamics: DynamicsKind, precision: Precision, horizon: usize) {
@@ -19,7 +20,7 @@ fn agrees(dynamics: DynamicsKind, precision: Precision, horizon: usize) {
         let layout = Layout::new(parts, precision).expect("they have room");
         let mut compiled = HashMap::new();
         plan_on_host(&layout, Blocks::Suited, H200, question, |tiles| {
-            *compiled.entry(tiles).or_insert_with(|| compile(&layout, tiles, H200))
+            *compiled.entry(tiles).or_insert_with(|| compile(&layout, tiles, H200, Factors::Whole))
         })
     };
     let decisions = decide_as(Heads::Random, task, &observations(task), &config, plan);
