@@ -3,7 +3,7 @@
 # compiled and assembled by NVRTC for Ampere and Hopper as well; among them plans of TD-MPC's published sizes, cut as an H200 would.
 #
 # usage: scripts/kernel_compile.sh [TEST...]
-# needs: pip, which fetches NVRTC once (90 MB in ~/.cache/td-koopman), unless NVRTC names a library. All tests take an hour on one core.
+# needs: pip, which fetches NVRTC once (90 MB in ~/.cache/td-koopman), unless NVRTC names a library. All tests take half an hour on one core.
 #        The exit code is 1 if a text was refused or a test failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 //! `td-koopman act`: a trained agent for another program, a line of JSON for a line of JSON.
 
-use crate::cli::{ActArgs, settings};
-use crate::config::Layer;
+use super::{changes, warn_of_bad_scores};
+use crate::cli::ActArgs;
 use crate::controller::Controller;
 use crate::record::say;
 use anyhow::{Context, Result};
@@ -55,21 +55,14 @@ struct Tally {
 
 /// Answers until the input ends.
 pub fn run(args: &ActArgs) -> Result<ExitCode> {
-    let mut changes = settings(&args.set)?;
-    changes.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
-    let mut controller = Controller::load(&args.run, changes)?;
+    let mut controller = Controller::load(&args.run, changes(&args.set, args.device.as_deref())?)?;
     let tally = converse(&mut controller, io::stdin().lock(), io::stdout().lock())?;
     if tally.decisions > 0 {
         let mean = tally.total_ms / tally.decisions as f64;
         let Tally { decisions, slowest_ms, .. } = tally;
         say(format_args!("{decisions} decisions, {mean:.3} ms each, the slowest {slowest_ms:.3} ms"));
     }
-    if tally.bad_scores > 0 {
-        say(format_args!(
-            "warning: {} candidates had a score that is infinite or not a number; they were ranked last",
-            tally.bad_scores
-        ));
-    }
+    warn_of_bad_scores(tally.bad_scores);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,9 @@
 //! `td-koopman eval`.
 
-use super::{INTERRUPTED, require_writable, stop_on_ctrl_c, with_threads};
+use super::{INTERRUPTED, changes, require_writable, stop_on_ctrl_c, warn_of_bad_scores, with_threads};
 use crate::checkpoint::Checkpoint;
-use crate::cli::{EvalArgs, settings};
-use crate::config::{ConfigError, Layer, RunConfig};
+use crate::cli::EvalArgs;
+use crate::config::{ConfigError, RunConfig};
 use crate::evaluate::{Moment, Scores, Watcher, watch};
 use crate::offline::Tape;
 use crate::record::say;
@@ -28,9 +28,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
         ))
         .into());
     }
-    let mut changes = settings(&args.set)?;
-    changes.extend(args.device.clone().map(|name| Layer::key("--device", "device", name)));
-    let config = configuration(&args.run, changes)?;
+    let config = configuration(&args.run, changes(&args.set, args.device.as_deref())?)?;
     let stop = stop_on_ctrl_c()?;
     with_threads(config.threads, || play(&config, args, &stop))
 }
@@ -82,21 +80,14 @@ fn play(config: &RunConfig, args: &EvalArgs, stop: &AtomicBool) -> Result<ExitCo
         }
     };
     let Some(scores) = scores else {
-        say(format_args!(
-            "stopped after {finished} of {} episodes; files that were asked for have these",
-            args.episodes
-        ));
+        let kept = if finished > 0 { "; files that were asked for have these" } else { "" };
+        say(format_args!("stopped after {finished} of {} episodes{kept}", args.episodes));
         return Ok(ExitCode::from(INTERRUPTED));
     };
     writeln!(out, "return {:.3} ± {:.3} over {} episodes", scores.mean(), scores.sd(), args.episodes)?;
     let [(_, value), (_, discounted)] = scores.expectation();
     writeln!(out, "discounted return {discounted:.3}; the critics expected {value:.3} where episodes begin")?;
-    if scores.bad_scores > 0 {
-        say(format_args!(
-            "warning: {} candidates had a score that is infinite or not a number; they were ranked last",
-            scores.bad_scores
-        ));
-    }
+    warn_of_bad_scores(scores.bad_scores);
     Ok(if args.video.video.is_some() && !filmed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

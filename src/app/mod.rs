@@ -5,8 +5,8 @@ mod diagnose;
 mod eval;
 
 use crate::bench::{args::BenchArgs, bench};
-use crate::cli::{Cli, Command, EnvsArgs, TrainArgs};
-use crate::config::ConfigError;
+use crate::cli::{Cli, Command, EnvsArgs, TrainArgs, settings};
+use crate::config::{ConfigError, Layer};
 use crate::environments;
 use crate::offline::{Offline, args::OfflineArgs};
 use crate::record::say;
@@ -137,6 +137,21 @@ fn run_bench(args: &BenchArgs) -> Result<ExitCode> {
         report.write(path)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the command line changes of a trained agent's settings.
+fn changes(set: &[String], device: Option<&str>) -> Result<Vec<Layer>> {
+    let mut changes = settings(set)?;
+    changes.extend(device.map(|name| Layer::key("--device", "device", name)));
+    Ok(changes)
+}
+
+fn warn_of_bad_scores(count: u64) {
+    if count > 0 {
+        say(format_args!(
+            "warning: {count} candidates had a score that is infinite or not a number; they were ranked last"
+        ));
+    }
 }
 
 /// Refuses a file that could not be written once everything is done.
